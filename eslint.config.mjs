@@ -5,7 +5,7 @@ import tseslint from 'typescript-eslint';
 const base = ['layer:base'];
 const format = ['layer:format', ...base];
 const edge = ['layer:edge', ...base];
-const domain = ['layer:domain', 'layer:edge', ...format];
+const domain = ['layer:domain', ...format];
 const formatDirections = {
   tar: [],
   zlib: [],

@@ -1,1 +1,1 @@
-export {};
+export type { BlobInfo, BlobReader, ContentStore, WriteOptions } from './store.ts';

@@ -1,1 +1,1 @@
-export {};
+export type { Descriptor, Platform } from './descriptor.ts';

@@ -1,1 +1,1 @@
-export {};
+export { ENTRY_TYPE, type TocColumns } from './columns.ts';

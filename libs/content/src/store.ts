@@ -1,0 +1,38 @@
+import type { Descriptor } from '@soci/image';
+
+/** One blob, open for reading. */
+export interface BlobReader extends AsyncDisposable {
+  readonly sizeBytes: number;
+  /** A local file that holds exactly these bytes, where the store has one: it can be read by position, also from another thread. */
+  readonly path?: string;
+  /** The bytes from `offsetBytes` on. */
+  stream(offsetBytes: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+export interface BlobInfo {
+  readonly digest: string;
+  readonly sizeBytes: number;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A place for blobs, addressed by digest: an OCI layout of ours or containerd's content store. */
+export interface ContentStore {
+  readonly kind: 'soci' | 'containerd';
+  stat(digest: string, signal: AbortSignal): Promise<BlobInfo | undefined>;
+  /** @throws {ContentError} `NOT_FOUND` */
+  open(digest: string, signal: AbortSignal): Promise<BlobReader>;
+  /**
+   * The whole blob, checked against its digest.
+   * @throws {ContentError} `NOT_FOUND`, `TOO_LARGE` when it is longer than `maxBytes`, `DIGEST_MISMATCH`
+   */
+  read(digest: string, maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
+  /** Stores a blob under its digest; one that is there already is left as it is, its labels are added. @throws {ContentError} `DIGEST_MISMATCH`, `SIZE_MISMATCH` */
+  write(descriptor: Descriptor, content: Uint8Array | AsyncIterable<Uint8Array>, options: WriteOptions, signal: AbortSignal): Promise<void>;
+  /** Adds labels to a blob (containerd's garbage collector goes by them); a store without a collector does nothing. */
+  label(digest: string, labels: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void>;
+  delete(digest: string, signal: AbortSignal): Promise<void>;
+}
+
+export interface WriteOptions {
+  readonly labels?: Readonly<Record<string, string>>;
+}
