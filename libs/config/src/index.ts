@@ -1,1 +1,4 @@
-export {};
+export { ConfigError, type ConfigErrorCode } from './errors.ts';
+export { loadConfig, parseConfig, type LoadedConfig, type LoadOptions, type SnapshotterConfig } from './load.ts';
+export { KEYS_WITHOUT_EFFECT } from './schema.ts';
+export { toToml } from './to-toml.ts';
