@@ -1,0 +1,2 @@
+export { runMain, type RunOptions } from './run-main.ts';
+export { untilAborted } from './until-aborted.ts';
