@@ -1,1 +1,20 @@
-export {};
+export type { DiskUsage } from './disk-usage.ts';
+export {
+  dropPageCache,
+  exitNow,
+  MOUNT_FLAGS,
+  mountNow,
+  type MountRequest,
+  punchHole,
+  rawPread,
+  rawRead,
+  rawWrite,
+  UMOUNT_FLAGS,
+  umountNow,
+} from './libc.ts';
+export { errnoName, LinuxError, type LinuxErrorCode } from './linux-error.ts';
+export { findMount, type MountInfo, mountsUnder, parseMountInfo, readMountInfo } from './mountinfo.ts';
+export type { FilesystemStat, FileStat } from './operations.ts';
+export { setReadAhead } from './read-ahead.ts';
+export { type CallOptions, SyscallThread } from './syscall-thread.ts';
+export { Syscalls } from './syscalls.ts';
