@@ -17,7 +17,7 @@ export interface RunOptions {
  */
 export async function runMain(
   main: (signal: AbortSignal) => Promise<void>,
-  { log, graceMs, name, exit = process.exit }: RunOptions,
+  { log, graceMs, name, exit = (code) => process.exit(code) }: RunOptions,
 ): Promise<void> {
   const stop = new AbortController();
   let hardStop: NodeJS.Timeout | undefined;

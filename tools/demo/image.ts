@@ -1,0 +1,145 @@
+import { execFile, spawn } from 'node:child_process';
+import { createHash, randomFillSync } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Descriptor } from '@soci/image';
+import { writeLayer, type LayerSource, type WrittenLayer } from './layers.ts';
+import type { Progress } from './progress.ts';
+
+const run = promisify(execFile);
+
+/** Debian packages beside the minimal system: an interpreter, a web framework and a numeric library, as a service would have. */
+const PACKAGES = ['python3', 'python3-flask', 'python3-numpy', 'perl'];
+const MODEL_MEBIBYTES = 160;
+const MODEL_READ_AT_MEBIBYTES = 100;
+const TAG = 'latest';
+
+const PROGRAM = `import flask, json, numpy
+with open('/model/model.bin', 'rb') as f:
+    f.seek(${MODEL_READ_AT_MEBIBYTES} << 20)
+    head = numpy.frombuffer(f.read(1 << 20), dtype='u1')
+app = flask.Flask(__name__)
+print('ready', json.dumps({'norm': float(numpy.linalg.norm(head))}), flush=True)
+`;
+
+/**
+ * Builds the demo's image once and keeps it: an OCI layout of six gzip layers, from base system to a service with a large data file of which it reads a little.
+ * @returns the folder of the layout, with one entry tagged `latest`
+ */
+export async function buildDemoImage(cache: string, progress: Progress): Promise<string> {
+  const layout = join(cache, 'layout');
+  if (existsSync(join(layout, 'index.json'))) return layout;
+  await rm(cache, { recursive: true, force: true });
+  const blobs = join(cache, 'building', 'blobs', 'sha256');
+  await mkdir(blobs, { recursive: true });
+  const rootfs = await bootstrap(join(cache, 'rootfs'), progress);
+  const model = await writeModel(join(cache, 'model'), progress);
+  const service = join(cache, 'service', 'srv');
+  await mkdir(service, { recursive: true });
+  await writeFile(join(service, 'main.py'), PROGRAM);
+  const layers = await compress(sources(rootfs, model, join(cache, 'service')), blobs, progress);
+  await writeManifests(join(cache, 'building'), blobs, layers);
+  await rename(join(cache, 'building'), layout);
+  await Promise.all(['rootfs', 'model', 'service'].map((name) => rm(join(cache, name), { recursive: true, force: true })));
+  return layout;
+}
+
+async function bootstrap(rootfs: string, progress: Progress): Promise<string> {
+  const [suite, mirror] = await debianMirror();
+  progress.step(`making a Debian ${suite} userland (about a minute, kept for the next time)`);
+  const child = spawn('debootstrap', ['--variant=minbase', `--include=${PACKAGES.join(',')}`, suite, rootfs, mirror], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let last = '';
+  const show = (chunk: Buffer): void => {
+    last = chunk.toString('utf8').trim().split('\n').at(-1) ?? last;
+    progress.detail(last);
+  };
+  child.stdout.on('data', show);
+  child.stderr.on('data', show);
+  const code = await new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve));
+  if (code !== 0) throw new Error(`debootstrap of ${suite} from this machine's Debian mirror failed: ${last}`);
+  await Promise.all(
+    ['var/cache/apt/archives', 'var/lib/apt/lists', 'dev'].map((name) => rm(join(rootfs, name), { recursive: true, force: true })),
+  );
+  return rootfs;
+}
+
+/** The suite and mirror that this machine's own apt uses. */
+async function debianMirror(): Promise<readonly [suite: string, mirror: string]> {
+  const { stdout } = await run('apt-get', ['indextargets', '--format', '$(CODENAME) $(REPO_URI) $(COMPONENT)', 'Created-By: Packages']);
+  for (const line of stdout.split('\n')) {
+    const [suite, uri, component] = line.split(' ');
+    if (component === 'main' && suite !== undefined && uri !== undefined && /^[a-z]+$/.test(suite)) return [suite, uri];
+  }
+  throw new Error('apt names no Debian mirror: run `apt-get update` and look at /etc/apt/sources.list.d');
+}
+
+/** Half noise, half zeros, so that it compresses as data files do. */
+async function writeModel(folder: string, progress: Progress): Promise<string> {
+  progress.step(`writing a data file of ${MODEL_MEBIBYTES} MiB`);
+  await mkdir(join(folder, 'model'), { recursive: true });
+  await using file = await open(join(folder, 'model', 'model.bin'), 'w');
+  const mebibyte = Buffer.alloc(1 << 20);
+  for (let i = 0; i < MODEL_MEBIBYTES; i++) {
+    randomFillSync(mebibyte, 0, 1 << 19);
+    await file.write(mebibyte);
+  }
+  return folder;
+}
+
+function sources(rootfs: string, model: string, service: string): readonly LayerSource[] {
+  const apart = ['./usr/lib/x86_64-linux-gnu', './usr/lib/aarch64-linux-gnu', './usr/lib/python3', './usr/share'].filter((name) =>
+    existsSync(join(rootfs, name)),
+  );
+  return [
+    { name: 'base', root: rootfs, members: [...apart.map((name) => `--exclude=${name}`), '.'] },
+    ...apart.map((name) => ({ name: name.slice(name.lastIndexOf('/') + 1), root: rootfs, members: [name] })),
+    { name: 'model', root: model, members: ['--owner=0', '--group=0', 'model'] },
+    { name: 'service', root: service, members: ['--owner=0', '--group=0', 'srv'] },
+  ];
+}
+
+/** All layers, two at a time. */
+async function compress(layers: readonly LayerSource[], blobs: string, progress: Progress): Promise<readonly WrittenLayer[]> {
+  progress.step(`compressing ${layers.length} layers`);
+  const written = new Array<WrittenLayer>(layers.length);
+  const queue = layers.entries();
+  let bytes = 0;
+  const work = async (): Promise<void> => {
+    for (const [index, layer] of queue) {
+      written[index] = await writeLayer(layer, blobs, (count) => {
+        bytes += count;
+        progress.detail(`${layer.name}, ${Math.round(bytes / 1e6)} MB done`);
+      });
+    }
+  };
+  await Promise.all([work(), work()]);
+  return written;
+}
+
+async function writeManifests(layout: string, blobs: string, layers: readonly WrittenLayer[]): Promise<void> {
+  const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
+  const put = async (mediaType: string, value: unknown): Promise<Descriptor> => {
+    const bytes = Buffer.from(JSON.stringify(value));
+    const hex = createHash('sha256').update(bytes).digest('hex');
+    await writeFile(join(blobs, hex), bytes);
+    return { mediaType, digest: `sha256:${hex}`, size: bytes.length };
+  };
+  const config = await put('application/vnd.oci.image.config.v1+json', {
+    architecture,
+    os: 'linux',
+    config: { Env: ['PATH=/usr/bin:/bin', 'PYTHONDONTWRITEBYTECODE=1'], Cmd: ['python3', '/srv/main.py'] },
+    rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
+  });
+  const mediaType = 'application/vnd.oci.image.manifest.v1+json';
+  const manifest = await put(mediaType, { schemaVersion: 2, mediaType, config, layers: layers.map(({ descriptor }) => descriptor) });
+  const entry = { ...manifest, platform: { architecture, os: 'linux' }, annotations: { 'org.opencontainers.image.ref.name': TAG } };
+  await writeFile(join(layout, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  await writeFile(
+    join(layout, 'index.json'),
+    JSON.stringify({ schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests: [entry] }),
+  );
+}
