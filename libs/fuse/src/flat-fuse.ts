@@ -1,0 +1,289 @@
+import { writevSync, writeSync } from 'node:fs';
+import { constants } from 'node:os';
+import { extname, join } from 'node:path';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { hasCode } from '@soci/errors';
+import { MOUNT_FLAGS, setReadAhead, SyscallThread, UMOUNT_FLAGS } from '@soci/linux';
+import type { Logger } from '@soci/log';
+import { Control } from './control.ts';
+import { FuseError } from './fuse-error.ts';
+import { MAX_READ_BYTES, OUT_HEADER_BYTES, putError, putHeader, resendMessage } from './protocol.ts';
+import type { Miss } from './responder.ts';
+import type { SlotChange, WorkerReport, WorkerSetup } from './serve-worker.ts';
+import { checkSlot, fileName, type Slot } from './slot.ts';
+
+export interface FlatFuseOptions {
+  /** An open /dev/fuse; stays open when this is closed. */
+  readonly fd: number;
+  /** An existing directory. */
+  readonly mountPoint: string;
+  /** The descriptor is mounted there already, by a process before this one: what that one left unanswered is asked for again. */
+  readonly mounted: boolean;
+  /** Slots that are served from the start: with `mounted`, requests for any other are refused before `addSlot` can be called. */
+  readonly slots?: readonly Slot[];
+  readonly log: Logger;
+  /** A READ that somebody has to answer by `reply` or `replyError`, once. Called on the main thread; must not throw. */
+  readonly onMiss: (miss: Miss) => void;
+  /** A serving thread ended though nobody closed this: the mount was taken away from outside, or the thread broke. */
+  readonly onEnded?: (reason: string) => void;
+}
+
+interface Server {
+  readonly worker: Worker;
+  readonly changes: MessagePort;
+  readonly ready: Promise<unknown>;
+  readonly ended: Promise<unknown>;
+}
+
+const WORKERS = 2;
+const START_DEADLINE_MS = 10_000;
+const STOP_DEADLINE_MS = 4_000;
+const REMOVE_DEADLINE_MS = 30_000;
+const REMOVE_POLL_MS = 2;
+const POKE_DEADLINE_MS = 500;
+const READ_AHEAD_KIB = 1024;
+const WORKER = new URL(`./serve-worker${extname(import.meta.url)}`, import.meta.url);
+
+/**
+ * The one FUSE mount of a node: a directory with two files per slot, `<slot>.names` and `<slot>.bytes`. Two threads answer the kernel from memory and disk;
+ * a READ whose bytes are not there is handed to `onMiss`, and whoever gets it answers by `reply`.
+ *
+ * `process.exit` and `worker.terminate` hang while a thread sits in read(2): close this first; where that fails, `exitNow` of `@soci/linux` is the way out.
+ */
+export class FlatFuse implements AsyncDisposable {
+  readonly #options: FlatFuseOptions;
+  readonly #control = new Control(WORKERS);
+  readonly #thread = new SyscallThread();
+  readonly #servers: readonly Server[];
+  readonly #usedSlots = new Set<number>();
+  readonly #initialised = Promise.withResolvers<boolean | undefined>();
+  readonly #header = new Uint32Array(OUT_HEADER_BYTES / 4);
+  readonly #headerBytes = new Uint8Array(this.#header.buffer);
+  #hasResend = false;
+  #isClosed = false;
+  #isMounted = false;
+
+  private constructor(options: FlatFuseOptions) {
+    this.#options = options;
+    this.#servers = Array.from({ length: WORKERS }, (_, index) => this.#start(index));
+  }
+
+  /**
+   * Mounts and starts to serve.
+   *
+   * @throws {LinuxError} the errno of mount(2)
+   * @throws {FuseError} `INIT_FAILED`, `WORKER_FAILED`, or `SLOT_INVALID` for one of `slots`
+   */
+  static async serve(options: FlatFuseOptions): Promise<FlatFuse> {
+    const fuse = new FlatFuse(options);
+    try {
+      await fuse.#begin();
+      return fuse;
+    } catch (error) {
+      await fuse[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Whether the kernel sends unanswered requests again when a new process takes the descriptor over. Known after `serve` with `mounted: false`. */
+  get hasResend(): boolean {
+    return this.#hasResend;
+  }
+
+  namesPath(slot: number): string {
+    return join(this.#options.mountPoint, fileName(slot, 'names'));
+  }
+
+  bytesPath(slot: number): string {
+    return join(this.#options.mountPoint, fileName(slot, 'bytes'));
+  }
+
+  /**
+   * Shows a layer's files. They are there when this returns; mount after it, not before.
+   *
+   * @throws {FuseError} `SLOT_INVALID`; `SLOT_IN_USE` for a number that was ever used in this mount
+   */
+  addSlot(slot: Slot): void {
+    checkSlot(slot);
+    if (this.#usedSlots.has(slot.slot)) throw new FuseError('SLOT_IN_USE', `slot ${slot.slot} was used before`);
+    this.#usedSlots.add(slot.slot);
+    this.#change({ kind: 'add', slot });
+  }
+
+  /**
+   * Takes a layer's files away; what is read from them afterwards gets EIO. Resolves when no serving thread can touch the slot's descriptors any more:
+   * then the owner may close them, not before (another file could get the number under a read). Misses that wait are the owner's to answer.
+   */
+  async removeSlot(slot: number): Promise<void> {
+    const epoch = this.#change({ kind: 'remove', slot });
+    const deadline = performance.now() + REMOVE_DEADLINE_MS;
+    while (this.#servers.some((_, index) => this.#control.mayLag(index, epoch))) {
+      if (performance.now() > deadline) throw new FuseError('WORKER_FAILED', `slot ${slot}: a serving thread is stuck`);
+      await new Promise((resolve) => setTimeout(resolve, REMOVE_POLL_MS));
+    }
+  }
+
+  /**
+   * Answers a miss, in one write and without a copy.
+   *
+   * @param sizeBytes what the miss wants
+   * @param parts together exactly that many bytes
+   * @throws {FuseError} `REPLY_FAILED` when they are not (a short answer would shrink the file for the kernel for good, so EIO was answered instead),
+   * or when the kernel refuses the answer. An asker that is gone is no error.
+   */
+  reply(uniqueLow: number, uniqueHigh: number, sizeBytes: number, parts: Uint8Array | readonly Uint8Array[]): void {
+    const list: readonly Uint8Array[] = parts instanceof Uint8Array ? [parts] : parts;
+    const given = list.reduce((sum, part) => sum + part.length, 0);
+    if (given !== sizeBytes) {
+      this.replyError(uniqueLow, uniqueHigh);
+      throw new FuseError('REPLY_FAILED', `answer of ${given} bytes to a read of ${sizeBytes}`);
+    }
+    putHeader(this.#header, uniqueLow, uniqueHigh, OUT_HEADER_BYTES + sizeBytes);
+    this.#write(() => writevSync(this.#options.fd, [this.#headerBytes, ...list]));
+  }
+
+  /** Answers a miss with an error. @param errno positive; EIO by default */
+  replyError(uniqueLow: number, uniqueHigh: number, errno: number = constants.errno.EIO): void {
+    putError(this.#header, uniqueLow, uniqueHigh, errno);
+    this.#write(() => writeSync(this.#options.fd, this.#headerBytes));
+  }
+
+  /**
+   * Stops serving and leaves the mount as it is, for the process that gets the descriptor next; what is read meanwhile waits.
+   * Resolves when the threads have ended.
+   *
+   * @throws {FuseError} `WORKER_FAILED` when they do not in time
+   */
+  async detach(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#control.stop();
+    // A request wakes a thread: it answers, then sees that it is to stop.
+    const poke = async (n: number): Promise<unknown> =>
+      await this.#thread
+        .run('pathExists', [join(this.#options.mountPoint, `.wake-${n}`)], { deadlineMs: POKE_DEADLINE_MS })
+        .catch(() => undefined);
+    const ended = this.#allEnded();
+    for (let n = 0; n < WORKERS; n++) await Promise.race([poke(n), ended]);
+    await ended;
+    await this.#thread[Symbol.asyncDispose]();
+  }
+
+  /** Takes the mount away: who waits for an answer gets an error at once, whatever is still mounted from it reads EIO, and the threads end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#control.stop();
+    await using cleanup = new AsyncDisposableStack();
+    cleanup.use(this.#thread);
+    if (this.#isMounted) await this.#unmount();
+    for (const { worker } of this.#servers) worker.postMessage('go'); // one that never began ends now
+    await this.#allEnded();
+  }
+
+  async #begin(): Promise<void> {
+    const { fd, mountPoint, mounted, slots = [], log } = this.#options;
+    await within(START_DEADLINE_MS, 'serving threads did not start', Promise.all(this.#servers.map(({ ready }) => ready)));
+    for (const slot of slots) this.addSlot(slot);
+    if (!mounted) {
+      const flags = MOUNT_FLAGS.readOnly | MOUNT_FLAGS.noSuid | MOUNT_FLAGS.noDev | MOUNT_FLAGS.noExec;
+      const data = `fd=${fd},rootmode=40000,user_id=0,group_id=0,max_read=${MAX_READ_BYTES}`;
+      await this.#thread.run('mount', [{ source: 'soci', target: mountPoint, type: 'fuse', flags, data }]);
+    }
+    this.#isMounted = true;
+    for (const { worker } of this.#servers) worker.postMessage('go');
+    if (mounted) {
+      this.#resend();
+    } else {
+      const hasResend = await within(START_DEADLINE_MS, 'the kernel did not begin the session', this.#initialised.promise);
+      if (hasResend === undefined) throw new FuseError('INIT_FAILED', 'the kernel speaks another version of FUSE');
+      this.#hasResend = hasResend;
+    }
+    try {
+      setReadAhead(mountPoint, READ_AHEAD_KIB); // after INIT, which sets it to 128 at most
+    } catch (error) {
+      log.warn({ mountPoint, error }, 'read-ahead of the fuse mount cannot be set; large reads will be slower');
+    }
+  }
+
+  async #unmount(): Promise<void> {
+    try {
+      await this.#thread.run('umount', [this.#options.mountPoint, UMOUNT_FLAGS.force | UMOUNT_FLAGS.detach]);
+    } catch (error) {
+      if (!hasCode(error, 'EINVAL', 'ENOENT')) throw error; // somebody else did it
+    }
+  }
+
+  #resend(): void {
+    try {
+      writeSync(this.#options.fd, resendMessage());
+      this.#hasResend = true;
+    } catch (error) {
+      this.#options.log.warn({ error }, 'kernel cannot resend fuse requests; reads that an earlier process left waiting stay waiting');
+    }
+  }
+
+  #change(change: SlotChange): number {
+    for (const { changes } of this.#servers) changes.postMessage(change);
+    return this.#control.raiseEpoch();
+  }
+
+  #write(write: () => void): void {
+    try {
+      write();
+    } catch (cause) {
+      // ENOENT: who asked is gone. The others: so is the mount.
+      if (hasCode(cause, 'ENOENT', 'ENODEV', 'EPERM', 'ECONNABORTED', 'ENOTCONN')) return;
+      throw new FuseError('REPLY_FAILED', 'the kernel refused an answer', { cause });
+    }
+  }
+
+  #start(index: number): Server {
+    const { port1: changes, port2 } = new MessageChannel();
+    const setup: WorkerSetup = { fd: this.#options.fd, index, controlWords: this.#control.words, changes: port2 };
+    const worker = new Worker(WORKER, { name: `fuse-${index}`, workerData: setup, transferList: [port2] });
+    const ready = Promise.withResolvers<unknown>();
+    const ended = Promise.withResolvers<unknown>();
+    worker.on('message', (report: WorkerReport) => {
+      if (report.kind === 'miss') this.#options.onMiss(report);
+      else if (report.kind === 'ready') ready.resolve(undefined);
+      else if (report.kind === 'initialised') this.#initialised.resolve(report.hasResend);
+      else if (report.kind === 'refused') this.#options.log.error({ errno: report.errno }, 'kernel refused a fuse answer');
+      else this.#lose(report.reason);
+    });
+    worker.once('error', (cause) => {
+      const error = new FuseError('WORKER_FAILED', 'a serving thread broke', { cause });
+      ready.reject(error);
+      this.#options.log.error({ error }, 'fuse thread broke');
+      this.#lose('broken');
+    });
+    worker.once('exit', () => {
+      this.#control.setServing(index, false);
+      changes.close();
+      ended.resolve(undefined);
+    });
+    ready.promise.catch(() => undefined); // looked at in `#begin`, if it comes to that
+    return { worker, changes, ready: ready.promise, ended: ended.promise };
+  }
+
+  #lose(reason: string): void {
+    if (this.#isClosed) return;
+    this.#options.log.error({ reason, mountPoint: this.#options.mountPoint }, 'fuse thread ended');
+    this.#options.onEnded?.(reason);
+  }
+
+  async #allEnded(): Promise<void> {
+    const all = Promise.all(this.#servers.map(({ ended }) => ended));
+    await within(STOP_DEADLINE_MS, 'serving threads did not end', all);
+  }
+}
+
+async function within<T>(deadlineMs: number, message: string, promise: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new FuseError('WORKER_FAILED', `${message} within ${deadlineMs} ms`)), deadlineMs);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

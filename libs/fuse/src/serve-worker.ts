@@ -1,0 +1,89 @@
+import { constants } from 'node:os';
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { dropPageCache, errnoName, rawPread, rawRead, rawWrite } from '@soci/linux';
+import { Control } from './control.ts';
+import { type Miss, Responder } from './responder.ts';
+import type { Slot } from './slot.ts';
+
+export interface WorkerSetup {
+  readonly fd: number;
+  readonly index: number;
+  readonly controlWords: Int32Array<SharedArrayBuffer>;
+  /** Changes of slots, read without an event loop. */
+  readonly changes: MessagePort;
+}
+
+export type SlotChange = { readonly kind: 'add'; readonly slot: Slot } | { readonly kind: 'remove'; readonly slot: number };
+
+export type WorkerReport =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'initialised'; readonly hasResend: boolean | undefined }
+  | ({ readonly kind: 'miss' } & Miss)
+  | { readonly kind: 'refused'; readonly errno: string } // the kernel did not take an answer
+  | { readonly kind: 'ended'; readonly reason: string };
+
+/** Below this the system call costs more than the pages are worth: what the kernel reads in small pieces is little. */
+const DROP_AT_LEAST_BYTES = 128 << 10;
+const { EAGAIN, EINTR, ENODEV, ENOENT } = constants.errno;
+
+if (parentPort !== null) {
+  const port = parentPort;
+  // The first message says that the mount is there: read(2) of a device that nothing is mounted from fails.
+  port.once('message', () => {
+    serve(workerData as WorkerSetup, (report) => port.postMessage(report));
+    port.close();
+  });
+  port.postMessage({ kind: 'ready' } satisfies WorkerReport);
+}
+
+/** Blocking read, answer, write, until the mount is gone or the main thread says stop. */
+function serve({ fd, index, controlWords, changes }: WorkerSetup, report: (report: WorkerReport) => void): void {
+  const control = new Control(0, controlWords);
+  const slots = new Map<number, Slot>();
+  const responder = new Responder({
+    slots,
+    pread: rawPread,
+    onMiss: (miss) => report({ kind: 'miss', ...miss }),
+    onInit: (hasResend) => (wasInit = { hasResend }),
+    onServed: (data, offsetBytes, sizeBytes) => {
+      // The kernel holds these bytes for FUSE and for EROFS already.
+      if (sizeBytes >= DROP_AT_LEAST_BYTES) dropPageCache(data, offsetBytes, sizeBytes);
+    },
+  });
+  let wasInit: { readonly hasResend: boolean | undefined } | undefined;
+  let seenEpoch = -1;
+  while (!control.isStopping) {
+    control.setServing(index, false);
+    const got = rawRead(fd, responder.request);
+    control.setServing(index, true);
+    if (got < 0) {
+      if (got === -EINTR || got === -EAGAIN || got === -ENOENT) continue; // ENOENT: the asker was killed meanwhile
+      report({ kind: 'ended', reason: got === -ENODEV ? 'unmounted' : errnoName(-got) });
+      break;
+    }
+    if (control.epoch !== seenEpoch) {
+      seenEpoch = control.epoch; // before the look, so that a change after it is seen next time
+      apply(changes, slots);
+      control.setSeen(index, seenEpoch);
+    }
+    const lengthBytes = responder.answer(got);
+    if (lengthBytes > 0) {
+      const put = rawWrite(fd, responder.reply, lengthBytes);
+      if (put < 0 && put !== -ENOENT && put !== -ENODEV) report({ kind: 'refused', errno: errnoName(-put) });
+    }
+    if (wasInit !== undefined) {
+      report({ kind: 'initialised', ...wasInit }); // the kernel acted on it in write(2)
+      wasInit = undefined;
+    }
+  }
+  control.setServing(index, false);
+  changes.close();
+}
+
+function apply(changes: MessagePort, slots: Map<number, Slot>): void {
+  for (let next = receiveMessageOnPort(changes); next !== undefined; next = receiveMessageOnPort(changes)) {
+    const change = next.message as SlotChange;
+    if (change.kind === 'add') slots.set(change.slot.slot, change.slot);
+    else slots.delete(change.slot);
+  }
+}
