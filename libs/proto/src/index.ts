@@ -18,3 +18,5 @@ export { Status } from './gen/vendor/google/rpc/status.ts';
 export { Empty } from './gen/google/protobuf/empty.ts';
 export { FieldMask } from './gen/google/protobuf/field_mask.ts';
 export { Timestamp } from './gen/google/protobuf/timestamp.ts';
+export type { CallOptions, DuplexCall, StreamCall, UnaryCall } from './call.ts';
+export type { ServiceClient } from './service-client.ts';
