@@ -24,8 +24,8 @@ export class ImageReference {
   readonly host: string;
   /** `library/alpine`, without host. */
   readonly repository: string;
-  readonly tag?: string;
-  readonly digest?: string;
+  declare readonly tag?: string;
+  declare readonly digest?: string;
 
   constructor(parts: { readonly host: string; readonly repository: string; readonly tag?: string; readonly digest?: string }) {
     this.host = parts.host;
