@@ -31,42 +31,23 @@ export class LayerPreparation {
     this.#options = options;
   }
 
-  /** @throws {SnapshotError} `ALREADY_EXISTS` when the layer is there already and can be used: for another namespace, or by an earlier try */
-  async assertMissing({ labels, parent }: SnapshotRequest, signal: AbortSignal): Promise<void> {
-    const target = labels[LABEL.target];
-    const existing = target === undefined ? undefined : this.#options.store.get(target);
-    if (existing === undefined || !isServedFor(existing, parent)) return;
-    const { store, directories, lazy, log } = this.#options;
-    try {
-      const chain = store.ancestors(existing.id);
-      if (isRemote(existing.labels))
-        await lazy.ensureMounted({ record: existing, chain, directory: directories.fsPathOf(existing.id) }, signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      log.warn({ target, error }, 'layer is known but cannot be mounted; its Prepare goes on');
-      return;
-    }
-    throw alreadyExists(existing.name);
-  }
-
   /**
    * Returns when the runtime has to pull the layer.
-   * @throws {SnapshotError} `ALREADY_EXISTS` when it is served lazily, and committed as the target
+   * @throws {SnapshotError} `ALREADY_EXISTS` when it is served lazily, and committed as the target; also when it was before
    */
   async prepare(record: SnapshotRecord, request: SnapshotRequest, signal: AbortSignal): Promise<void> {
     const target = request.labels[LABEL.target];
     if (target === undefined || target === '') return;
     const { store, directories, lazy } = this.#options;
+    await this.#assertMissing(target, request.parent, signal);
     const namespace = namespaceOfKey(request.key) ?? request.namespace;
     const log = this.#options.log.child({ key: request.key, parent: request.parent });
-    const obstacle =
-      namespace === undefined
-        ? 'the call names no containerd namespace'
-        : store.get(target) !== undefined
-          ? 'a snapshot of this name cannot be mounted, or stands on another parent'
-          : undefined;
-    if (namespace === undefined || obstacle !== undefined) {
-      this.#report(log, { kind: 'declined', cause: 'failed', reason: obstacle ?? '', level: 'warn' }, request.labels);
+    if (namespace === undefined) {
+      this.#report(log, declined('the call names no containerd namespace'), request.labels);
+      return;
+    }
+    if (store.get(target) !== undefined) {
+      this.#report(log, declined('a snapshot of this name cannot be mounted, or stands on another parent'), request.labels);
       return;
     }
     const lazyRequest = { snapshotId: record.id, target, namespace, labels: request.labels };
@@ -82,6 +63,23 @@ export class LayerPreparation {
       [LABEL.namespace]: namespace,
     });
     throw alreadyExists(target);
+  }
+
+  /** @throws {SnapshotError} `ALREADY_EXISTS` when the layer is there already and can be used: for another namespace, or by an earlier try */
+  async #assertMissing(target: string, parent: string, signal: AbortSignal): Promise<void> {
+    const existing = this.#options.store.get(target);
+    if (existing === undefined || !isServedFor(existing, parent)) return;
+    const { store, directories, lazy, log } = this.#options;
+    try {
+      const chain = store.ancestors(existing.id);
+      if (isRemote(existing.labels))
+        await lazy.ensureMounted({ record: existing, chain, directory: directories.fsPathOf(existing.id) }, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn({ target, error }, 'layer is known but cannot be mounted');
+      return;
+    }
+    throw alreadyExists(existing.name);
   }
 
   /** That somebody else was faster is as good as success, as long as containerd will find that one under the same parent. */
@@ -117,6 +115,10 @@ export class LayerPreparation {
 /** containerd looks for a committed snapshot that carries the target as its label and stands on the same parent. */
 function isServedFor({ name, kind, parent, labels }: SnapshotRecord, requestedParent: string): boolean {
   return kind === 'committed' && parent === requestedParent && labels[LABEL.target] === name;
+}
+
+function declined(reason: string): LazyOutcome {
+  return { kind: 'declined', cause: 'failed', reason, level: 'warn' };
 }
 
 function alreadyExists(target: string): SnapshotError {

@@ -62,12 +62,9 @@ export class Snapshotter {
    * @throws {SnapshotError} `ALREADY_EXISTS` also when the labels name a layer that is now there, committed under the name of its chain id
    */
   prepare(request: SnapshotRequest, signal: AbortSignal): Promise<readonly Mount[]> {
-    return this.#locks.run(request.key, signal, async () => {
-      await this.#layers?.assertMissing(request, signal);
-      return this.#create('active', request, signal, async (record) => {
-        await this.#layers?.prepare(record, request, signal);
-      });
-    });
+    return this.#locks.run(request.key, signal, () =>
+      this.#create('active', request, signal, async (record) => this.#layers?.prepare(record, request, signal)),
+    );
   }
 
   view(request: SnapshotRequest, signal: AbortSignal): Promise<readonly Mount[]> {
@@ -75,7 +72,7 @@ export class Snapshotter {
   }
 
   /** @throws {SnapshotError} `FAILED_PRECONDITION` for a committed snapshot */
-  mounts(key: string, signal: AbortSignal): Promise<readonly Mount[]> {
+  async mounts(key: string, signal: AbortSignal): Promise<readonly Mount[]> {
     return this.#mountsOf(this.#require(key), signal);
   }
 
