@@ -1,11 +1,11 @@
 import { execFile, spawn } from 'node:child_process';
-import { createHash, randomFillSync } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Descriptor } from '@soci/image';
-import { writeLayer, type LayerSource, type WrittenLayer } from './layers.ts';
+import { writeLayer, type LayerSource, type WrittenLayer } from '../image/layers.ts';
+import { blobFolder, writeLayout } from '../image/layout.ts';
 import type { Progress } from './progress.ts';
 
 const run = promisify(execFile);
@@ -14,7 +14,7 @@ const run = promisify(execFile);
 const PACKAGES = ['python3', 'python3-flask', 'python3-numpy', 'perl'];
 const MODEL_MEBIBYTES = 160;
 const MODEL_READ_AT_MEBIBYTES = 100;
-const TAG = 'latest';
+const CONFIG = { Env: ['PATH=/usr/bin:/bin', 'PYTHONDONTWRITEBYTECODE=1'], Cmd: ['python3', '/srv/main.py'] };
 
 const PROGRAM = `import flask, json, numpy
 with open('/model/model.bin', 'rb') as f:
@@ -32,15 +32,14 @@ export async function buildDemoImage(cache: string, progress: Progress): Promise
   const layout = join(cache, 'layout');
   if (existsSync(join(layout, 'index.json'))) return layout;
   await rm(cache, { recursive: true, force: true });
-  const blobs = join(cache, 'building', 'blobs', 'sha256');
-  await mkdir(blobs, { recursive: true });
+  const blobs = await blobFolder(join(cache, 'building'));
   const rootfs = await bootstrap(join(cache, 'rootfs'), progress);
   const model = await writeModel(join(cache, 'model'), progress);
   const service = join(cache, 'service', 'srv');
   await mkdir(service, { recursive: true });
   await writeFile(join(service, 'main.py'), PROGRAM);
   const layers = await compress(sources(rootfs, model, join(cache, 'service')), blobs, progress);
-  await writeManifests(join(cache, 'building'), blobs, layers);
+  await writeLayout(join(cache, 'building'), layers, CONFIG);
   await rename(join(cache, 'building'), layout);
   await Promise.all(['rootfs', 'model', 'service'].map((name) => rm(join(cache, name), { recursive: true, force: true })));
   return layout;
@@ -118,28 +117,4 @@ async function compress(layers: readonly LayerSource[], blobs: string, progress:
   };
   await Promise.all([work(), work()]);
   return written;
-}
-
-async function writeManifests(layout: string, blobs: string, layers: readonly WrittenLayer[]): Promise<void> {
-  const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
-  const put = async (mediaType: string, value: unknown): Promise<Descriptor> => {
-    const bytes = Buffer.from(JSON.stringify(value));
-    const hex = createHash('sha256').update(bytes).digest('hex');
-    await writeFile(join(blobs, hex), bytes);
-    return { mediaType, digest: `sha256:${hex}`, size: bytes.length };
-  };
-  const config = await put('application/vnd.oci.image.config.v1+json', {
-    architecture,
-    os: 'linux',
-    config: { Env: ['PATH=/usr/bin:/bin', 'PYTHONDONTWRITEBYTECODE=1'], Cmd: ['python3', '/srv/main.py'] },
-    rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
-  });
-  const mediaType = 'application/vnd.oci.image.manifest.v1+json';
-  const manifest = await put(mediaType, { schemaVersion: 2, mediaType, config, layers: layers.map(({ descriptor }) => descriptor) });
-  const entry = { ...manifest, platform: { architecture, os: 'linux' }, annotations: { 'org.opencontainers.image.ref.name': TAG } };
-  await writeFile(join(layout, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
-  await writeFile(
-    join(layout, 'index.json'),
-    JSON.stringify({ schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests: [entry] }),
-  );
 }

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describeError } from '@soci/errors';
@@ -8,7 +8,7 @@ import { Containerd, Cri, DelayLine, Registry, Snapshotter } from '@soci/testing
 import { pullAndRun, type Line, type Result } from './contest.ts';
 import { buildDemoImage } from './image.ts';
 import { Progress } from './progress.ts';
-import { pushLayout } from './push.ts';
+import { pushLayout } from '../image/push.ts';
 import { printTable } from './table.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -19,15 +19,10 @@ const BITS_PER_SECOND = 200e6;
 const run = promisify(execFile);
 const progress = new Progress(process.stderr);
 
-async function main(): Promise<void> {
+/** @param scratch an empty folder, removed by the caller once every mount below it is gone */
+async function main(scratch: string): Promise<void> {
   const image = await buildDemoImage(join(ROOT, 'tmp', 'demo'), progress);
-  const scratch = await mkdtemp(join(ROOT, 'tmp', 'demo-run-'));
-  try {
-    await race(image, scratch);
-  } finally {
-    progress.clear();
-    await rm(scratch, { recursive: true, force: true }).catch(() => undefined); // mounts that are still ending hold folders; they go with the namespace
-  }
+  await race(image, scratch);
 }
 
 async function race(image: string, scratch: string): Promise<void> {
@@ -105,10 +100,12 @@ async function withOverlayfs(scratch: string, reference: string, line: Line): Pr
   return await pullAndRun({ containerd, cri, snapshotter: 'overlayfs' }, reference, LOGIN, line);
 }
 
-/** Ctrl-C ends every process of the demo's namespaces with this one; what is left then is the scratch folder, removed here. */
+/** As the first process of its pid namespace it takes every other one with it. */
 process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(143));
 
-main().catch((error: unknown) => {
+const [scratch] = process.argv.slice(2);
+if (scratch === undefined) throw new Error('no scratch folder: start the demo with `npm run demo`');
+main(scratch).catch((error: unknown) => {
   progress.clear();
   process.stderr.write(`demo: ${describeError(error)}\n`);
   process.exitCode = 1;
