@@ -8,13 +8,10 @@ const MAX_OUTPUT_BYTES = 512 << 20;
  * Everything that can be seen of a tree, one line a fact, sorted: type, mode, owner, size, time with nanoseconds, device numbers, link target, hard-link groups, extended attributes, and a digest of each file's bytes.
  * Names are kept byte for byte. Two trees are the same when their lines are.
  *
- * @param withDirectoryTimes false leaves out the times of directories
+ * @param withoutTimesOf directories whose times are left out, relative to the root
  */
-export async function describeTree(
-  root: string,
-  { withDirectoryTimes }: { readonly withDirectoryTimes: boolean },
-): Promise<readonly string[]> {
-  const directory = `d %P\\t%m %U:%G${withDirectoryTimes ? ' %T@' : ''}\\0`;
+export async function describeTree(root: string, withoutTimesOf: ReadonlySet<string>): Promise<readonly string[]> {
+  const directory = 'd %P\\t%m %U:%G %T@\\0';
   const other = '%y %P\\t%m %U:%G %s %T@ %n %l\\0';
   const [facts, digests, groups, devices, attributes] = await Promise.all([
     find(root, ['(', '-type', 'd', '-printf', directory, ')', '-o', '-printf', other]),
@@ -23,7 +20,12 @@ export async function describeTree(
     deviceNumbers(root),
     extendedAttributes(root),
   ]);
-  return [...facts, ...digests, ...groups, ...devices, ...attributes].sort();
+  return [...facts.map((line) => withoutTime(line, withoutTimesOf)), ...digests, ...groups, ...devices, ...attributes].sort();
+}
+
+function withoutTime(line: string, directories: ReadonlySet<string>): string {
+  if (!line.startsWith('d ') || !directories.has(line.slice(2, line.indexOf('\t')))) return line;
+  return line.slice(0, line.lastIndexOf(' '));
 }
 
 /** The lines that only one of two trees has, with `-` and `+` before them. */

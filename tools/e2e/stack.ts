@@ -1,0 +1,159 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { parseReference } from '@soci/image';
+import { Child, Containerd, Cri, FaultProxy, Registry, Snapshotter } from '@soci/testing';
+import { pushLayout } from '../image/push.ts';
+
+const run = promisify(execFile);
+
+export const ROOT = join(import.meta.dirname, '..', '..');
+export const LOGIN = { username: 'alice', password: 'correct-horse' };
+
+/** The agent, or the snapshotter and the registry-fetcher as two processes. */
+export type Shape = 'agent' | 'split';
+
+/** Folder of a containerd 2.x with its ctr and shim, where one is given; the installed containerd otherwise. */
+const CONTAINERD_2 = process.env.SOCI_TEST_CONTAINERD;
+
+/** The containerds that end-to-end tests run with: the installed one, and a given one. */
+export const CONTAINERDS: readonly { readonly name: string; readonly binaries?: string }[] = [
+  { name: 'the installed containerd' },
+  ...(CONTAINERD_2 === undefined ? [] : [{ name: `containerd in ${CONTAINERD_2}`, binaries: CONTAINERD_2 }]),
+];
+
+export interface StackOptions {
+  readonly shape?: Shape;
+  /** Lines of config.toml. */
+  readonly config?: string;
+  readonly binaries?: string;
+  /** What the Docker config holds for the registry; the right login by default, nothing where null. */
+  readonly dockerLogin?: string | null;
+}
+
+/** A node and its registry: a private registry behind a proxy that can do harm, the snapshotter under test, containerd. */
+export class Stack implements AsyncDisposable {
+  readonly directory: string;
+  readonly registry: Registry;
+  readonly proxy: FaultProxy;
+  readonly snapshotter: Snapshotter;
+  readonly containerd: Containerd;
+  readonly cri: Cri;
+  readonly #resources: AsyncDisposableStack;
+
+  private constructor(
+    parts: Pick<Stack, 'directory' | 'registry' | 'proxy' | 'snapshotter' | 'containerd' | 'cri'>,
+    resources: AsyncDisposableStack,
+  ) {
+    this.directory = parts.directory;
+    this.registry = parts.registry;
+    this.proxy = parts.proxy;
+    this.snapshotter = parts.snapshotter;
+    this.containerd = parts.containerd;
+    this.cri = parts.cri;
+    this.#resources = resources;
+  }
+
+  static async start({
+    shape = 'agent',
+    config = '',
+    binaries,
+    dockerLogin = `${LOGIN.username}:${LOGIN.password}`,
+  }: StackOptions = {}): Promise<Stack> {
+    await using resources = new AsyncDisposableStack();
+    const directory = await scratchFolder(resources);
+    const registry = resources.use(await Registry.start({ directory: await folder(directory, 'registry'), login: LOGIN }));
+    const proxy = resources.use(await FaultProxy.start(registry.host));
+    const logins = dockerLogin === null ? undefined : { [proxy.host]: dockerLogin };
+    const snapshotter = resources.use(await startSnapshotter(shape, await folder(directory, 'snapshotter'), config, logins, resources));
+    const containerd = resources.use(
+      await Containerd.start({
+        directory: await folder(directory, 'containerd'),
+        snapshotterAddress: snapshotter.address,
+        ...(binaries === undefined ? {} : { binaries }),
+      }),
+    );
+    const cri = resources.use(new Cri(containerd.address));
+    return new Stack({ directory, registry, proxy, snapshotter, containerd, cri }, resources.move());
+  }
+
+  /** Pushes a layout. @returns its reference through the proxy */
+  async push(layout: string, name: string): Promise<string> {
+    await pushLayout(layout, parseReference(`${this.registry.host}/${name}`), LOGIN);
+    return `${this.proxy.host}/${name}`;
+  }
+
+  async pull(reference: string): Promise<void> {
+    await this.cri.pullImage(reference, LOGIN);
+  }
+
+  /** Mounts an image read-only at a folder of the stack. @returns that folder */
+  async view(reference: string, name: string, snapshotter: 'soci' | 'overlayfs' = 'soci'): Promise<string> {
+    const target = await folder(this.directory, name);
+    await this.containerd.ctr(['images', 'mount', '--snapshotter', snapshotter, reference, target]);
+    return target;
+  }
+
+  async unview(target: string): Promise<void> {
+    await this.containerd.ctr(['images', 'unmount', '--rm', target]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync();
+  }
+}
+
+/** An OCI layout with an index added by `soci convert`. @returns the folder of the converted layout */
+export async function convert(layout: string, out: string, flags: readonly string[] = []): Promise<string> {
+  await run(program('soci', 'soci'), ['--root', `${out}.root`, 'convert', '--standalone', '--format', 'oci-dir', ...flags, layout, out]);
+  return out;
+}
+
+/** The start script of a program of this repository. */
+export function program(app: string, name: string): string {
+  return join(ROOT, 'apps', app, 'bin', name);
+}
+
+/** A folder on a disk that overlayfs and EROFS can stand on, removed with the resources. */
+export async function scratchFolder(resources: AsyncDisposableStack): Promise<string> {
+  await mkdir(join(ROOT, 'tmp'), { recursive: true });
+  const directory = await mkdtemp(join(ROOT, 'tmp', 'e2e-'));
+  resources.defer(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+async function folder(parent: string, name: string): Promise<string> {
+  const path = join(parent, name);
+  await mkdir(path, { recursive: true });
+  return path;
+}
+
+async function startSnapshotter(
+  shape: Shape,
+  directory: string,
+  config: string,
+  logins: Readonly<Record<string, string>> | undefined,
+  resources: AsyncDisposableStack,
+): Promise<Snapshotter> {
+  const common = { directory, ...(logins === undefined ? {} : { logins }) };
+  if (shape === 'agent') return await Snapshotter.start({ ...common, config, command: [program('agent', 'soci-snapshotter-grpc')] });
+  const address = join(directory, 'registry-fetcher.sock');
+  const splitConfig = `${config}\n[registry_fetcher]\naddress = "${address}"\n`;
+  const snapshotter = await Snapshotter.start({
+    ...common,
+    config: splitConfig,
+    command: [program('snapshotter', 'soci-snapshotter')],
+    env: { HOME: '/nonexistent' },
+  });
+  const fetcher = new Child(
+    program('registry-fetcher', 'soci-registry-fetcher'),
+    ['--config', join(directory, 'config.toml'), '--address', address, '--root', join(directory, 'fetcher'), '--log-level', 'debug'],
+    {
+      logPath: join(directory, 'registry-fetcher.log'),
+      env: { HOME: snapshotter.home, DOCKER_CONFIG: undefined, DOCKER_AUTH_CONFIG: undefined },
+    },
+  );
+  resources.use(fetcher);
+  return snapshotter;
+}
