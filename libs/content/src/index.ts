@@ -1,1 +1,10 @@
+export { containerdApi, type ContainerdApi } from './containerd-api.ts';
+export { ContainerdImages } from './containerd-images.ts';
+export { openLease, type Lease, type LeaseOptions } from './containerd-lease.ts';
+export { ContainerdStore, type ContainerdStoreOptions } from './containerd-store.ts';
+export { ContentError, type ContentErrorCode } from './errors.ts';
+export { fileBlob } from './file-blob.ts';
+export type { ImageRecord, ImageStore } from './image-store.ts';
+export { OciLayoutIndex } from './oci-layout-index.ts';
+export { OciLayoutStore } from './oci-layout-store.ts';
 export type { BlobInfo, BlobReader, ContentStore, WriteOptions } from './store.ts';

@@ -5,7 +5,10 @@ export interface BlobReader extends AsyncDisposable {
   readonly sizeBytes: number;
   /** A local file that holds exactly these bytes, where the store has one: it can be read by position, also from another thread. */
   readonly path?: string;
-  /** The bytes from `offsetBytes` on. */
+  /**
+   * The bytes from `offsetBytes` on, not checked against the digest. Leaving the loop early frees what it holds.
+   * @throws {ContentError} `NOT_FOUND` when the blob was deleted meanwhile, `UNAVAILABLE`, `STORE_BROKEN`
+   */
   stream(offsetBytes: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
@@ -15,7 +18,12 @@ export interface BlobInfo {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** A place for blobs, addressed by digest: an OCI layout of ours or containerd's content store. */
+/**
+ * A place for blobs, addressed by digest: an OCI layout of ours or containerd's content store.
+ *
+ * Every method may throw {@link ContentError} `DIGEST_INVALID` for what is no digest, `UNAVAILABLE` when the store does not answer and
+ * `STORE_BROKEN` when it answers what it should not.
+ */
 export interface ContentStore {
   readonly kind: 'soci' | 'containerd';
   stat(digest: string, signal: AbortSignal): Promise<BlobInfo | undefined>;
@@ -26,10 +34,14 @@ export interface ContentStore {
    * @throws {ContentError} `NOT_FOUND`, `TOO_LARGE` when it is longer than `maxBytes`, `DIGEST_MISMATCH`
    */
   read(digest: string, maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
-  /** Stores a blob under its digest; one that is there already is left as it is, its labels are added. @throws {ContentError} `DIGEST_MISMATCH`, `SIZE_MISMATCH` */
+  /**
+   * Stores a blob under its digest, all of it or nothing. One that is there already is left as it is, and its labels are added.
+   * @throws {ContentError} `DIGEST_MISMATCH`, `SIZE_MISMATCH` when the content is not what the descriptor says
+   */
   write(descriptor: Descriptor, content: Uint8Array | AsyncIterable<Uint8Array>, options: WriteOptions, signal: AbortSignal): Promise<void>;
-  /** Adds labels to a blob (containerd's garbage collector goes by them); a store without a collector does nothing. */
+  /** Adds labels to a blob (containerd's garbage collector goes by them); a store without a collector does nothing. @throws {ContentError} `NOT_FOUND` */
   label(digest: string, labels: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void>;
+  /** One that is not there is no error. */
   delete(digest: string, signal: AbortSignal): Promise<void>;
 }
 
