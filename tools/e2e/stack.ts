@@ -30,6 +30,8 @@ export interface StackOptions {
   readonly binaries?: string;
   /** What the Docker config holds for the registry; the right login by default, nothing where null. */
   readonly dockerLogin?: string | null;
+  /** Put before the agent's command. */
+  readonly wrapper?: readonly string[];
 }
 
 /** A node and its registry: a private registry behind a proxy that can do harm, the snapshotter under test, containerd. */
@@ -60,13 +62,16 @@ export class Stack implements AsyncDisposable {
     config = '',
     binaries,
     dockerLogin = `${LOGIN.username}:${LOGIN.password}`,
+    wrapper = [],
   }: StackOptions = {}): Promise<Stack> {
     await using resources = new AsyncDisposableStack();
     const directory = await scratchFolder(resources);
     const registry = resources.use(await Registry.start({ directory: await folder(directory, 'registry'), login: LOGIN }));
     const proxy = resources.use(await FaultProxy.start(registry.host));
     const logins = dockerLogin === null ? undefined : { [proxy.host]: dockerLogin };
-    const snapshotter = resources.use(await startSnapshotter(shape, await folder(directory, 'snapshotter'), config, logins, resources));
+    const snapshotter = resources.use(
+      await startSnapshotter({ shape, directory: await folder(directory, 'snapshotter'), config, logins, wrapper }, resources),
+    );
     const containerd = resources.use(
       await Containerd.start({
         directory: await folder(directory, 'containerd'),
@@ -129,15 +134,24 @@ async function folder(parent: string, name: string): Promise<string> {
   return path;
 }
 
+interface ServiceOptions {
+  readonly shape: Shape;
+  readonly directory: string;
+  readonly config: string;
+  readonly logins: Readonly<Record<string, string>> | undefined;
+  readonly wrapper: readonly string[];
+}
+
 async function startSnapshotter(
-  shape: Shape,
-  directory: string,
-  config: string,
-  logins: Readonly<Record<string, string>> | undefined,
+  { shape, directory, config, logins, wrapper }: ServiceOptions,
   resources: AsyncDisposableStack,
 ): Promise<Snapshotter> {
   const common = { directory, ...(logins === undefined ? {} : { logins }) };
-  if (shape === 'agent') return await Snapshotter.start({ ...common, config, command: [program('agent', 'soci-snapshotter-grpc')] });
+  if (shape === 'agent') {
+    const agent = program('agent', 'soci-snapshotter-grpc');
+    const [command, ...args] = [...wrapper, agent];
+    return await Snapshotter.start({ ...common, config, command: [command, ...args] });
+  }
   const address = join(directory, 'registry-fetcher.sock');
   const splitConfig = `${config}\n[registry_fetcher]\naddress = "${address}"\n`;
   const snapshotter = await Snapshotter.start({
