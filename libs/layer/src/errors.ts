@@ -1,0 +1,25 @@
+export type LayerErrorCode =
+  | 'ZTOC_INVALID'
+  | 'NOT_SERVABLE'
+  | 'DIGEST_MISMATCH'
+  | 'HEADER_MISMATCH'
+  | 'SPAN_INVALID'
+  | 'SHORT_ANSWER'
+  | 'STALLED'
+  | 'NO_SOURCE'
+  | 'NOT_FOUND'
+  | 'TOO_LARGE'
+  | 'STORE_BROKEN'
+  | 'IN_USE'
+  | 'CLOSED';
+
+/** What went wrong with a layer's data on this node. `code` is stable; `message` is for people and names layer and span. */
+export class LayerError extends Error {
+  override readonly name = 'LayerError';
+  readonly code: LayerErrorCode;
+
+  constructor(code: LayerErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

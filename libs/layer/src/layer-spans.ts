@@ -1,0 +1,365 @@
+import { readSync } from 'node:fs';
+import type { Logger } from '@soci/log';
+import type { LayerCounters, ReadFailure } from './counters.ts';
+import type { FetchPriority } from './blob-source.ts';
+import type { SpanRun } from './fetch-spans.ts';
+import type { LayerData } from './layer-data.ts';
+import { ReadAhead } from './read-ahead.ts';
+import { ReadTable } from './read-table.ts';
+import { blobLength, spanAt } from './span-index.ts';
+
+/** Where answers to waiting reads go: the FUSE mount. Neither call may throw for a reader that is gone. */
+export interface ReplySink {
+  /** @param data valid during the call only */
+  reply(uniqueLow: number, uniqueHigh: number, data: Uint8Array): void;
+  replyError(uniqueLow: number, uniqueHigh: number, errno: number): void;
+}
+
+/** What a layer needs of the engine around it. */
+export interface SpansHost {
+  readonly replies: ReplySink;
+  readonly counters: LayerCounters;
+  readonly log: Logger;
+  readonly readTimeoutMs: number;
+  now(): number;
+  /** There may be something to fetch, or reads that can expire. */
+  wake(): void;
+  /** Somebody waits for a span that is on disk but was not checked since an unclean stop. */
+  verify(spans: LayerSpans, span: number): void;
+}
+
+const EIO = 5;
+/** A span that failed answers at once for that long: the kernel repeats a failed read twice on its own. */
+const RECENT_FAILURE_MS = 1000;
+/** Compressed bytes that one request asks for at most, unless a single span has more. */
+const MAX_REQUEST_BYTES = 8 << 20;
+/** Compressed bytes that are kept ahead of a sequential reader at most. */
+const MAX_AHEAD_BYTES = 16 << 20;
+/** How long answering may hold the main thread before other work gets its turn. */
+const ANSWER_SLICE_MS = 1;
+
+/** `held`: on disk, but its bit is not set yet, so that the first read of it is seen here and the reader followed. */
+const STATE = { absent: 0, suspect: 1, wanted: 2, planned: 3, fetching: 4, storing: 5, held: 6, present: 7 } as const;
+
+/** The spans of one layer: which are here, which are on their way, and the reads that wait for them. Every span has one state, every waiting read one span. */
+export class LayerSpans {
+  readonly layer: LayerData;
+  readonly reads = new ReadTable();
+  /** Requests under way. */
+  active = { demand: 0, 'read-ahead': 0, fill: 0 };
+  readonly #host: SpansHost;
+  readonly #state: Uint8Array;
+  readonly #touched: Uint8Array;
+  readonly #failedAtMs = new Map<number, number>();
+  readonly #readAhead: ReadAhead;
+  readonly #wanted: number[] = [];
+  readonly #planned: number[] = [];
+  readonly #ready: number[] = [];
+  #isAnswering = false;
+  #scratch = new Uint8Array(0);
+  #fillCursor = 0;
+  #attempt = 0;
+  #retryAtMs = 0;
+
+  constructor(layer: LayerData, host: SpansHost) {
+    const { index } = layer;
+    this.layer = layer;
+    this.#host = host;
+    this.#state = Uint8Array.from({ length: index.spanCount }, (_, span) =>
+      layer.isPresent(span) ? STATE.present : layer.suspects.has(span) ? STATE.suspect : STATE.absent,
+    );
+    this.#touched = new Uint8Array(index.spanCount);
+    const meanBytes = Math.max(1, index.blobSizeBytes / Math.max(1, index.spanCount));
+    this.#readAhead = new ReadAhead(Math.max(1, Math.floor(MAX_AHEAD_BYTES / meanBytes)));
+  }
+
+  /** A read that the serving threads could not answer. */
+  miss(uniqueLow: number, uniqueHigh: number, offsetBytes: number, sizeBytes: number): void {
+    const { index } = this.layer;
+    const end = Math.min(offsetBytes + sizeBytes, index.dataSizeBytes);
+    if (offsetBytes >= end) {
+      this.#answer(uniqueLow, uniqueHigh, offsetBytes, sizeBytes);
+      return;
+    }
+    const first = spanAt(index, offsetBytes);
+    const last = spanAt(index, end - 1);
+    const now = this.#host.now();
+    for (let span = first; span <= last; span++) {
+      if (!this.#failedRecently(span, now)) continue;
+      this.#refuse(uniqueLow, uniqueHigh, 'recent-failure');
+      return;
+    }
+    this.#touch(first, last);
+    const missing = this.#firstMissing(first, last);
+    if (missing < 0) {
+      this.#answer(uniqueLow, uniqueHigh, offsetBytes, sizeBytes);
+      return;
+    }
+    const row = this.reads.add(missing, uniqueLow, uniqueHigh, offsetBytes, sizeBytes, now + this.#host.readTimeoutMs);
+    if (row < 0) {
+      this.#refuse(uniqueLow, uniqueHigh, 'table-full');
+      return;
+    }
+    for (let span = missing; span <= last; span++) this.#want(span);
+    this.#host.wake();
+  }
+
+  /** Asks for spans nobody reads yet: a prefetch list, or the whole layer. */
+  plan(first: number, last: number): void {
+    for (let span = Math.max(0, first); span <= Math.min(last, this.layer.index.spanCount - 1); span++) this.#planOne(span);
+    this.#host.wake();
+  }
+
+  /** The next request that somebody waits for, its spans marked as under way. */
+  nextDemand(): SpanRun | undefined {
+    if (this.#retryAtMs > this.#host.now()) return undefined;
+    const span = takeFirst(this.#wanted, (candidate) => this.#state[candidate] === STATE.wanted);
+    if (span === undefined) return undefined;
+    return this.#run(span, 'demand', (state) => state === STATE.wanted || state === STATE.planned);
+  }
+
+  /** The next request ahead of a sequential reader. */
+  nextReadAhead(): SpanRun | undefined {
+    if (this.#retryAtMs > this.#host.now()) return undefined;
+    const span = takeFirst(this.#planned, (candidate) => this.#state[candidate] === STATE.planned);
+    if (span === undefined) return undefined;
+    return this.#run(span, 'read-ahead', (state) => state === STATE.planned);
+  }
+
+  /** The next span that nobody asked for, or undefined when none is left. */
+  nextFill(): SpanRun | undefined {
+    if (this.#retryAtMs > this.#host.now()) return undefined;
+    const span = this.#state.indexOf(STATE.absent, this.#fillCursor);
+    this.#fillCursor = span < 0 ? 0 : span + 1;
+    return span < 0 ? undefined : this.#run(span, 'fill', () => false);
+  }
+
+  get hasAbsent(): boolean {
+    return this.#state.includes(STATE.absent);
+  }
+
+  /** The bytes of a span have come and go to the storing thread. */
+  storing(span: number): void {
+    this.#state[span] = STATE.storing;
+  }
+
+  /** A span is on disk and checked. */
+  stored(span: number, checksum: number, priority: FetchPriority): void {
+    this.layer.stored(span, checksum);
+    this.#attempt = 0;
+    this.#failedAtMs.delete(span);
+    const isWatched = priority !== 'fill' && this.#touched[span] === 0 && this.layer.storedCount < this.layer.index.spanCount;
+    if (isWatched) this.#state[span] = STATE.held;
+    else this.#announce(span);
+    if (this.layer.storedCount === this.layer.index.spanCount) this.#announceAll();
+    this.#settle(span);
+  }
+
+  /** A span cannot be had; whoever waits for it is told, and so is who asks within a second. */
+  failed(span: number, reason: ReadFailure): void {
+    this.#state[span] = STATE.absent;
+    this.#failedAtMs.set(span, this.#host.now());
+    const { reads } = this;
+    for (let row = reads.take(span); row >= 0; ) {
+      const next = reads.next(row);
+      this.#refuse(reads.uniqueLow[row] ?? 0, reads.uniqueHigh[row] ?? 0, reason);
+      reads.free(row);
+      row = next;
+    }
+  }
+
+  /** Spans of a run that were not delivered: again for those that are waited for, after a pause that grows; forgotten otherwise. */
+  undelivered({ first, last }: SpanRun, maxPauseMs: number): void {
+    this.#retryAtMs = this.#host.now() + Math.min(maxPauseMs, 125 * 2 ** this.#attempt++);
+    for (let span = first; span <= last; span++) {
+      if (this.#state[span] === STATE.fetching) this.again(span);
+    }
+  }
+
+  /** Fetches a span once more if somebody waits for it. */
+  again(span: number): void {
+    this.#state[span] = STATE.absent;
+    if (this.reads.hasWaiting(span)) this.#want(span);
+  }
+
+  /** How often in a row fetching failed. */
+  get attempt(): number {
+    return this.#attempt;
+  }
+
+  /** What failed before may work now. */
+  retryNow(): void {
+    this.#retryAtMs = 0;
+  }
+
+  isSuspect(span: number): boolean {
+    return this.#state[span] === STATE.suspect;
+  }
+
+  /** Answers reads that waited too long. How many, and for which span the first of them. */
+  expire(now: number): { readonly count: number; readonly span: number } {
+    const { reads } = this;
+    let count = 0;
+    let firstSpan = -1;
+    for (const span of [...reads.spans()]) {
+      for (let row = reads.take(span); row >= 0; ) {
+        const next = reads.next(row);
+        if ((reads.deadlineMs[row] ?? 0) > now) reads.wait(row, span);
+        else {
+          this.#refuse(reads.uniqueLow[row] ?? 0, reads.uniqueHigh[row] ?? 0, 'timeout');
+          reads.free(row);
+          this.#failedAtMs.set(span, now);
+          if (count++ === 0) firstSpan = span;
+        }
+        row = next;
+      }
+    }
+    return { count, span: firstSpan };
+  }
+
+  /** Answers every waiting read with EIO. */
+  refuseAll(reason: ReadFailure): void {
+    for (const span of [...this.reads.spans()]) this.failed(span, reason);
+  }
+
+  #failedRecently(span: number, now: number): boolean {
+    const failedAtMs = this.#failedAtMs.get(span);
+    if (failedAtMs === undefined) return false;
+    if (now - failedAtMs < RECENT_FAILURE_MS) return true;
+    this.#failedAtMs.delete(span);
+    return false;
+  }
+
+  /** Follows readers by the spans they touch for the first time. */
+  #touch(first: number, last: number): void {
+    let isNew = false;
+    for (let span = first; span <= last; span++) {
+      if (this.#touched[span] === 1) continue;
+      this.#touched[span] = 1;
+      isNew = true;
+      const state = this.#state[span] ?? STATE.absent;
+      if (state >= STATE.planned && state <= STATE.held) this.#host.counters.readAheadUsed++;
+      if (state === STATE.held) this.#announce(span);
+    }
+    if (!isNew) return;
+    const ahead = this.#readAhead.touch(first, last);
+    if (ahead > 0) this.plan(last + 1, last + ahead);
+  }
+
+  #planOne(span: number): void {
+    if (this.#state[span] !== STATE.absent) return;
+    this.#state[span] = STATE.planned;
+    this.#planned.push(span);
+  }
+
+  #want(span: number): void {
+    switch (this.#state[span]) {
+      case STATE.absent:
+      case STATE.planned:
+        this.#state[span] = STATE.wanted;
+        this.#wanted.push(span);
+        break;
+      case STATE.suspect:
+        this.#host.verify(this, span);
+        break;
+    }
+  }
+
+  /** The run around a span: neighbours that may come along with it, within one request's size. */
+  #run(span: number, priority: FetchPriority, mayJoin: (state: number) => boolean): SpanRun {
+    const { index } = this.layer;
+    let first = span;
+    let last = span;
+    let bytes = blobLength(index, span);
+    const joins = (neighbour: number): boolean => {
+      if (neighbour < 0 || neighbour >= index.spanCount || !mayJoin(this.#state[neighbour] ?? STATE.absent)) return false;
+      bytes += blobLength(index, neighbour);
+      return bytes <= MAX_REQUEST_BYTES;
+    };
+    while (priority === 'demand' && this.#state[first - 1] === STATE.wanted && joins(first - 1)) first--;
+    while (joins(last + 1)) last++;
+    for (let one = first; one <= last; one++) this.#state[one] = STATE.fetching;
+    return { layer: this.layer, first, last, priority };
+  }
+
+  #announce(span: number): void {
+    this.#state[span] = STATE.present;
+    this.layer.announce(span);
+  }
+
+  #announceAll(): void {
+    for (let span = this.#state.indexOf(STATE.held); span >= 0; span = this.#state.indexOf(STATE.held, span + 1)) this.#announce(span);
+  }
+
+  #firstMissing(first: number, last: number): number {
+    for (let span = first; span <= last; span++) if (this.#state[span] !== STATE.present) return span;
+    return -1;
+  }
+
+  /** Moves the reads that waited for a span on to the next one they lack, or to the answers. */
+  #settle(arrived: number): void {
+    const { reads } = this;
+    const { index } = this.layer;
+    const now = this.#host.now();
+    for (let row = reads.take(arrived); row >= 0; ) {
+      const next = reads.next(row);
+      const offsetBytes = reads.offsetBytes[row] ?? 0;
+      const end = Math.min(offsetBytes + (reads.sizeBytes[row] ?? 0), index.dataSizeBytes);
+      const missing = this.#firstMissing(spanAt(index, offsetBytes), spanAt(index, end - 1));
+      if (missing < 0) this.#ready.push(row);
+      else if (!this.#failedRecently(missing, now)) {
+        reads.wait(row, missing);
+        this.#want(missing);
+      } else {
+        this.#refuse(reads.uniqueLow[row] ?? 0, reads.uniqueHigh[row] ?? 0, 'recent-failure');
+        reads.free(row);
+      }
+      row = next;
+    }
+    if (!this.#isAnswering && this.#ready.length > 0) this.#answerReady();
+  }
+
+  #answerReady(): void {
+    const { reads } = this;
+    const until = performance.now() + ANSWER_SLICE_MS;
+    for (let row = this.#ready.pop(); row !== undefined; row = this.#ready.pop()) {
+      this.#answer(reads.uniqueLow[row] ?? 0, reads.uniqueHigh[row] ?? 0, reads.offsetBytes[row] ?? 0, reads.sizeBytes[row] ?? 0);
+      reads.free(row);
+      if (performance.now() >= until) break;
+    }
+    this.#isAnswering = this.#ready.length > 0;
+    if (this.#isAnswering) setImmediate(() => this.#answerReady());
+  }
+
+  /** Answers from the data file; all that was asked for, up to the end of the device. */
+  #answer(uniqueLow: number, uniqueHigh: number, offsetBytes: number, sizeBytes: number): void {
+    const { layer } = this;
+    const length = Math.max(0, Math.min(sizeBytes, layer.deviceSizeBytes - offsetBytes));
+    if (this.#scratch.length < length) this.#scratch = new Uint8Array(Math.max(length, 128 << 10));
+    try {
+      for (let done = 0; done < length; ) {
+        const read = readSync(layer.dataFd, this.#scratch, done, length - done, offsetBytes + done);
+        if (read === 0) throw new Error(`data file ends at ${offsetBytes + done}`);
+        done += read;
+      }
+    } catch (error) {
+      this.#host.log.error({ layerDigest: layer.digest, offsetBytes, error }, 'layer data cannot be read');
+      this.#refuse(uniqueLow, uniqueHigh, 'disk');
+      return;
+    }
+    this.#host.counters.readsAnswered++;
+    this.#host.counters.bytesServed += length;
+    this.#host.replies.reply(uniqueLow, uniqueHigh, this.#scratch.subarray(0, length));
+  }
+
+  #refuse(uniqueLow: number, uniqueHigh: number, reason: ReadFailure): void {
+    this.#host.counters.readsFailed[reason]++;
+    this.#host.replies.replyError(uniqueLow, uniqueHigh, EIO);
+  }
+}
+
+/** Takes entries off the front until one still holds. */
+function takeFirst(queue: number[], holds: (span: number) => boolean): number | undefined {
+  for (let span = queue.shift(); span !== undefined; span = queue.shift()) if (holds(span)) return span;
+  return undefined;
+}

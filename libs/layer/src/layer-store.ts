@@ -1,0 +1,281 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { isNotFound } from '@soci/errors';
+import type { Logger } from '@soci/log';
+import type { LayerSource } from './engine.ts';
+import { LayerError } from './errors.ts';
+import { LayerData, type LayerPaths } from './layer-data.ts';
+
+/**
+ * Names a layer on this node: its blob and the zTOC through which it is read. The same blob with another zTOC is another layer here, because names, owners and
+ * modes come from the zTOC, which anybody may publish who has an image with that blob.
+ */
+export function layerKey(layerDigest: string, ztocDigest: string | undefined): string {
+  const [layer, ztoc] = [hexOf(layerDigest), ztocDigest === undefined ? WHOLE : hexOf(ztocDigest)];
+  if (layer === undefined || ztoc === undefined)
+    throw new LayerError('NOT_FOUND', `layer ${layerDigest.slice(0, 100)}: not a sha256 digest`);
+  return `${layer}-${ztoc.slice(0, ZTOC_HEX)}`;
+}
+
+/** Digest of the layer blob. */
+export function digestOfKey(key: string): string {
+  return `sha256:${key.slice(0, DIGEST_HEX)}`;
+}
+
+/** A names image of a layer, and the slot of the FUSE mount it is served under. */
+export interface LayerNames {
+  /** At least 1, never given out twice. */
+  readonly slot: number;
+  /** See `layerKey`. */
+  readonly layerKey: string;
+  readonly layerDigest: string;
+  /** What the layer's implied directories took from the layers below, see `impliedKey`. */
+  readonly impliedKey: string;
+  /** The EROFS image. */
+  readonly path: string;
+}
+
+export interface LayerStoreOptions {
+  /** A directory of the store's own; made when it is not there. */
+  readonly root: string;
+  readonly log: Logger;
+  /** How often data and maps are flushed. */
+  readonly flushMs?: number;
+}
+
+const FLUSH_MS = 1000;
+/** References kept for a layer; the oldest are forgotten. */
+const MAX_SOURCES = 64;
+const DIGEST = /^sha256:([0-9a-f]{64})$/;
+const DIGEST_HEX = 64;
+const ZTOC_HEX = 32;
+/** Stands for the zTOC of a layer that was fetched whole. */
+const WHOLE = 'whole';
+const LAYER_KEY = /^[0-9a-f]{64}-([0-9a-f]{32}|whole)$/;
+/** What `impliedKey` gives, or `NO_IMPLIED_KEY`. */
+const IMPLIED_KEY = /^[0-9a-f]{1,64}$/;
+
+const SCHEMA = `
+  PRAGMA journal_mode = WAL;
+  PRAGMA synchronous = NORMAL;
+  PRAGMA foreign_keys = ON;
+  CREATE TABLE IF NOT EXISTS slots (
+    slot INTEGER PRIMARY KEY AUTOINCREMENT, layer TEXT NOT NULL, implied_key TEXT NOT NULL, checksum INTEGER NOT NULL, UNIQUE (layer, implied_key)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS prepared (layer TEXT NOT NULL, lowers TEXT NOT NULL, implied_key TEXT NOT NULL, PRIMARY KEY (layer, lowers)) STRICT;
+  CREATE TABLE IF NOT EXISTS sources (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, layer TEXT NOT NULL, reference TEXT NOT NULL, repository TEXT NOT NULL, namespaces TEXT NOT NULL,
+    UNIQUE (layer, reference)
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS sources_by_reference ON sources (reference);
+`;
+
+/**
+ * The layers on this node: for each a folder with its zTOC, its data and its names images, and in one database the slots and the images through
+ * which each layer can be read. Survives a kill at any time; a power failure may forget the last slots, when no FUSE mount is left that knows them.
+ */
+export class LayerStore implements AsyncDisposable {
+  readonly #root: string;
+  readonly #log: Logger;
+  readonly #db: DatabaseSync;
+  readonly #open = new Map<string, { readonly layer: Promise<LayerData>; users: number }>();
+  readonly #flusher: NodeJS.Timeout;
+  #flushing: Promise<void> | undefined;
+
+  private constructor({ root, log, flushMs = FLUSH_MS }: LayerStoreOptions, db: DatabaseSync) {
+    this.#root = root;
+    this.#log = log;
+    this.#db = db;
+    this.#flusher = setInterval(() => void (this.#flushing ??= this.#flushAll()), flushMs).unref();
+  }
+
+  /** Opens the store; what a removal or a preparation left half done is cleared away. */
+  static async open(options: LayerStoreOptions): Promise<LayerStore> {
+    const { root } = options;
+    for (const part of ['layers', 'trash', 'tmp']) await mkdir(join(root, part), { recursive: true, mode: 0o700 });
+    const db = new DatabaseSync(join(root, 'layers.db'));
+    db.exec(SCHEMA);
+    const store = new LayerStore(options, db);
+    for (const part of ['trash', 'tmp'])
+      for (const name of await readdir(join(root, part))) await rm(join(root, part, name), { recursive: true, force: true });
+    return store;
+  }
+
+  /** Where the files of a layer are, or would be. @throws {LayerError} `NOT_FOUND` when the key is none */
+  paths(key: string): LayerPaths & { readonly folder: string } {
+    if (!LAYER_KEY.test(key)) throw new LayerError('NOT_FOUND', `layer ${key.slice(0, 100)}: no such key`);
+    const folder = join(this.#root, 'layers', key);
+    return { folder, ztoc: join(folder, 'ztoc'), index: join(folder, 'spans'), data: join(folder, 'data'), map: join(folder, 'map') };
+  }
+
+  /** Where a names image is, or would be. */
+  namesPath(key: string, impliedKey: string): string {
+    if (!IMPLIED_KEY.test(impliedKey)) throw new LayerError('NOT_FOUND', `layer ${key}: no names image ${impliedKey.slice(0, 100)}`);
+    return join(this.paths(key).folder, `names-${impliedKey}.erofs`);
+  }
+
+  /** A name in a folder on the same file system, for a file that is moved to its place when it is whole. */
+  temporaryPath(): string {
+    return join(this.#root, 'tmp', randomUUID());
+  }
+
+  /**
+   * The slot of a names image, a new one when it has none.
+   * @param checksum of the image that was written, or found right
+   */
+  names(key: string, impliedKey: string, checksum: number): LayerNames {
+    const update = this.#db.prepare('UPDATE slots SET checksum = ? WHERE layer = ? AND implied_key = ? RETURNING slot');
+    const insert = this.#db.prepare('INSERT INTO slots (layer, implied_key, checksum) VALUES (?, ?, ?) RETURNING slot');
+    const row = update.get(checksum, key, impliedKey) ?? insert.get(key, impliedKey, checksum);
+    return this.#toNames({ slot: row?.slot, layer: key, implied_key: impliedKey });
+  }
+
+  /** Checksums that the names images of a layer should have, by implied key. */
+  namesChecksums(key: string): ReadonlyMap<string, number> {
+    const rows = this.#db.prepare('SELECT implied_key, checksum FROM slots WHERE layer = ?').all(key);
+    return new Map(rows.map((row) => [String(row.implied_key), Number(row.checksum)]));
+  }
+
+  /** The names image of a slot. */
+  bySlot(slot: number): LayerNames | undefined {
+    const row = this.#db.prepare('SELECT slot, layer, implied_key FROM slots WHERE slot = ?').get(slot);
+    return row === undefined ? undefined : this.#toNames(row);
+  }
+
+  /** All names images, by slot. */
+  allNames(): LayerNames[] {
+    const rows = this.#db.prepare('SELECT slot, layer, implied_key FROM slots ORDER BY slot').all();
+    return rows.map((row) => this.#toNames(row));
+  }
+
+  /** The implied key that a layer was given over these layers (keys, nearest first) when it was prepared before. */
+  preparedKey(key: string, lowers: readonly string[]): string | undefined {
+    const row = this.#db.prepare('SELECT implied_key FROM prepared WHERE layer = ? AND lowers = ?').get(key, lowers.join());
+    return row === undefined ? undefined : String(row.implied_key);
+  }
+
+  /** Whether files of the layer were written before, whatever was below it. */
+  isPrepared(key: string): boolean {
+    return this.#db.prepare('SELECT 1 FROM prepared WHERE layer = ? LIMIT 1').get(key) !== undefined;
+  }
+
+  notePrepared(key: string, lowers: readonly string[], impliedKey: string): void {
+    this.#db.prepare('INSERT OR REPLACE INTO prepared (layer, lowers, implied_key) VALUES (?, ?, ?)').run(key, lowers.join(), impliedKey);
+  }
+
+  /** Notes that a layer can be read through an image; the newest goes first, also when it was known. */
+  addSource(layerDigest: string, { reference, repository, namespaces }: LayerSource): void {
+    const known = this.sources(layerDigest).find((source) => source.reference === reference);
+    const all = [...new Set([...namespaces, ...(known?.namespaces ?? [])])];
+    this.#db
+      .prepare('INSERT OR REPLACE INTO sources (layer, reference, repository, namespaces) VALUES (?, ?, ?, ?)')
+      .run(layerDigest, reference, repository, JSON.stringify(all));
+    this.#db
+      .prepare('DELETE FROM sources WHERE layer = ?1 AND id NOT IN (SELECT id FROM sources WHERE layer = ?1 ORDER BY id DESC LIMIT ?2)')
+      .run(layerDigest, MAX_SOURCES);
+  }
+
+  /** The images through which a layer can be read, newest first. */
+  sources(layerDigest: string): LayerSource[] {
+    return this.#db
+      .prepare('SELECT reference, repository, namespaces FROM sources WHERE layer = ? ORDER BY id DESC')
+      .all(layerDigest)
+      .map((row) => ({
+        reference: String(row.reference),
+        repository: String(row.repository),
+        namespaces: JSON.parse(String(row.namespaces)) as string[],
+      }));
+  }
+
+  /** An image was removed: its layers are not asked for through it any more. */
+  removeReference(reference: string): void {
+    this.#db.prepare('DELETE FROM sources WHERE reference = ?').run(reference);
+  }
+
+  /**
+   * Opens a layer's data; the same object for everyone who opens it before the last one has `release`d it.
+   * @throws {LayerError} `NOT_FOUND`, `STORE_BROKEN`
+   */
+  async openLayer(key: string): Promise<LayerData> {
+    let entry = this.#open.get(key);
+    if (entry === undefined) {
+      entry = { layer: LayerData.open(key, digestOfKey(key), this.paths(key)), users: 0 };
+      this.#open.set(key, entry);
+    }
+    entry.users++;
+    try {
+      return await entry.layer;
+    } catch (error) {
+      if (this.#open.get(key) === entry) this.#open.delete(key);
+      throw error;
+    }
+  }
+
+  /** Ends one use of an open layer; the last one flushes and closes it. */
+  async release(layer: LayerData): Promise<void> {
+    const entry = this.#open.get(layer.key);
+    if (entry === undefined || --entry.users > 0) return;
+    this.#open.delete(layer.key);
+    await layer[Symbol.asyncDispose]();
+  }
+
+  /**
+   * Deletes a layer's files and slots. What is mounted from them stays readable until it is unmounted.
+   * @throws {LayerError} `IN_USE` while it is open
+   */
+  async remove(key: string): Promise<void> {
+    if (this.#open.has(key)) throw new LayerError('IN_USE', `layer ${key}: in use`);
+    const { folder } = this.paths(key);
+    for (const table of ['slots', 'prepared']) this.#db.prepare(`DELETE FROM ${table} WHERE layer = ?`).run(key);
+    const trash = join(this.#root, 'trash', randomUUID());
+    try {
+      await rename(folder, trash);
+    } catch (error) {
+      if (isNotFound(error)) return;
+      throw error;
+    }
+    await rm(trash, { recursive: true, force: true });
+  }
+
+  /** Keys of the layers that have a folder here. */
+  async layers(): Promise<string[]> {
+    return (await readdir(join(this.#root, 'layers'))).filter((name) => LAYER_KEY.test(name));
+  }
+
+  /** Flushes and closes every layer. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#flusher);
+    await this.#flushing;
+    const open = [...this.#open.values()];
+    this.#open.clear();
+    const closed = await Promise.allSettled(open.map(async ({ layer }) => (await layer)[Symbol.asyncDispose]()));
+    this.#db.close();
+    for (const result of closed)
+      if (result.status === 'rejected') this.#log.error({ error: result.reason as unknown }, 'layer cannot be closed');
+  }
+
+  /** One layer after the other: a disk that is slow holds one thread of the pool, not all. */
+  async #flushAll(): Promise<void> {
+    for (const { layer } of [...this.#open.values()]) {
+      try {
+        const data = await layer;
+        if (data.isDirty) await data.flush();
+      } catch (error) {
+        this.#log.error({ error }, 'layer data cannot be flushed, will try again');
+      }
+    }
+    this.#flushing = undefined;
+  }
+
+  #toNames(row: Record<string, unknown>): LayerNames {
+    const key = String(row.layer);
+    const impliedKey = String(row.implied_key);
+    return { slot: Number(row.slot), layerKey: key, layerDigest: digestOfKey(key), impliedKey, path: this.namesPath(key, impliedKey) };
+  }
+}
+
+function hexOf(digest: string): string | undefined {
+  return DIGEST.exec(digest)?.[1];
+}

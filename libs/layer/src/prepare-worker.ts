@@ -1,0 +1,152 @@
+import { hash } from 'node:crypto';
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import { crc32 } from 'node:zlib';
+import { describeError, isNotFound } from '@soci/errors';
+import { writeImage } from '@soci/erofs';
+import { buildTree, impliedKey, inheritImplied, type Tree } from '@soci/tree';
+import { Ztoc } from '@soci/ztoc';
+import { LayerError, type LayerErrorCode } from './errors.ts';
+import { type LayerPaths, roundUp } from './layer-data.ts';
+import { makeSpanIndex } from './make-span-index.ts';
+import { readSpanIndex } from './span-index.ts';
+
+/** A layer below, whose zTOC is on disk. */
+export interface LowerLayer {
+  readonly key: string;
+  readonly ztocPath: string;
+}
+
+export interface PrepareJob {
+  readonly id: number;
+  readonly key: string;
+  readonly folder: string;
+  readonly paths: LayerPaths;
+  /** The zTOC as it was fetched; absent: it is on disk already. */
+  readonly ztoc?: { readonly bytes: Uint8Array; readonly digest: string };
+  /** Layers below, nearest first. */
+  readonly lowers: readonly LowerLayer[];
+  /** Name without the key and the suffix. */
+  readonly namesPrefix: string;
+  /** For files that are moved to their place when they are whole. */
+  readonly temporaryPath: string;
+  /** Checksums of the names images that were written, by implied key: one that is not the file's is written again. */
+  readonly namesChecksums: ReadonlyMap<string, number>;
+}
+
+export type PrepareResult =
+  | ({ readonly id: number } & Prepared)
+  | { readonly id: number; readonly code: LayerErrorCode; readonly message: string };
+
+export interface Prepared {
+  readonly impliedKey: string;
+  readonly namesChecksum: number;
+  /** Files that were written, and are not yet known to be on disk. */
+  readonly written: readonly string[];
+}
+
+/** The key of an image that took nothing from the layers below. */
+export const NO_IMPLIED_KEY = '0';
+/** Inodes of trees that are kept for the layers above: some 100 bytes each. */
+const MAX_KEPT_INODES = 1_000_000;
+
+/** Trees as they are above their lowers, least recently used first. */
+const trees = new Map<string, Tree>();
+const port = parentPort;
+
+port?.on('message', (job: PrepareJob) => port.postMessage(run(job)));
+
+function run(job: PrepareJob): PrepareResult {
+  try {
+    return { id: job.id, ...prepare(job) };
+  } catch (error) {
+    return { id: job.id, code: codeOf(error), message: `layer ${job.key}: ${describeError(error)}` };
+  }
+}
+
+function prepare({ key: layer, folder, paths, ztoc: given, lowers, namesPrefix, namesChecksums, temporaryPath }: PrepareJob): Prepared {
+  const written: string[] = [];
+  const write = (path: string, bytes: Uint8Array): void => {
+    writeWhole(temporaryPath, path, bytes);
+    written.push(path);
+  };
+  const bytes = given?.bytes ?? readFileSync(paths.ztoc);
+  if (given !== undefined && `sha256:${hash('sha256', given.bytes)}` !== given.digest)
+    throw new LayerError('DIGEST_MISMATCH', `zTOC ${given.digest}: digest mismatch`);
+  const ztoc = Ztoc.parse(bytes);
+  const columns = ztoc.columns();
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  if (given !== undefined && readIfThere(paths.ztoc)?.equals(given.bytes) !== true) write(paths.ztoc, given.bytes);
+  if (!hasIndex(paths.index)) write(paths.index, new Uint8Array(makeSpanIndex(ztoc, columns).shared));
+  const tree = treeAbove(layer, () => buildTree(columns), lowers);
+  const key = impliedKey(tree) || NO_IMPLIED_KEY;
+  const namesPath = `${namesPrefix}${key}.erofs`;
+  const expected = namesChecksums.get(key);
+  const found = expected === undefined ? undefined : readIfThere(namesPath);
+  if (found !== undefined && crc32(found) === expected) return { impliedKey: key, namesChecksum: expected, written };
+  const image = writeImage(tree, { deviceSizeBytes: roundUp(ztoc.streamEndBytes) });
+  write(namesPath, image);
+  return { impliedKey: key, namesChecksum: crc32(image), written };
+}
+
+function treeAbove(layer: string, build: () => Tree, lowers: readonly LowerLayer[]): Tree {
+  const key = [layer, ...lowers.map((lower) => lower.key)].join();
+  const known = trees.get(key);
+  if (known !== undefined) {
+    trees.delete(key);
+    trees.set(key, known);
+    return known;
+  }
+  const below = lowers.map((lower, i) =>
+    treeAbove(lower.key, () => buildTree(Ztoc.parse(readFileSync(lower.ztocPath)).columns()), lowers.slice(i + 1)),
+  );
+  const tree = inheritImplied(build(), below);
+  trees.set(key, tree);
+  forget();
+  return tree;
+}
+
+function forget(): void {
+  let kept = 0;
+  for (const tree of trees.values()) kept += tree.inodeCount;
+  for (const [key, tree] of trees) {
+    if (kept <= MAX_KEPT_INODES || trees.size === 1) return;
+    trees.delete(key);
+    kept -= tree.inodeCount;
+  }
+}
+
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+function hasIndex(path: string): boolean {
+  try {
+    readSpanIndex(readFileSync(path));
+    return true;
+  } catch {
+    return false; // missing or damaged: it is made again
+  }
+}
+
+function writeWhole(temporaryPath: string, path: string, bytes: Uint8Array): void {
+  const fd = openSync(temporaryPath, 'w', 0o600);
+  try {
+    for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(temporaryPath, path);
+}
+
+/** What the zTOC and tree libraries refuse cannot be served; the rest is the disk. */
+function codeOf(error: unknown): LayerErrorCode {
+  if (error instanceof LayerError) return error.code;
+  if (error instanceof Error && error.name === 'ZtocError') return 'ZTOC_INVALID';
+  return error instanceof Error && (error.name === 'TreeError' || error.name === 'ErofsError') ? 'NOT_SERVABLE' : 'STORE_BROKEN';
+}

@@ -1,0 +1,45 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { BlobRequest, BlobSource } from '../blob-source.ts';
+
+export type Fault =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'flip-byte'; readonly atBytes: number }
+  | { readonly kind: 'short'; readonly afterBytes: number }
+  | { readonly kind: 'hang' }
+  | { readonly kind: 'error'; readonly message: string }
+  | { readonly kind: 'slow'; readonly delayMs: number };
+
+/** Serves one blob from memory, in pieces of 10,000 bytes, with faults. */
+export class FakeSource implements BlobSource {
+  readonly requests: BlobRequest[] = [];
+  fault: (request: BlobRequest, count: number) => Fault = () => ({ kind: 'none' });
+  /** A request waits for this before its first piece. */
+  gate: Promise<void> | undefined;
+  readonly #blobs: ReadonlyMap<string, Uint8Array>;
+
+  constructor(blobs: ReadonlyMap<string, Uint8Array>) {
+    this.#blobs = blobs;
+  }
+
+  async *read(request: BlobRequest, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    this.requests.push(request);
+    const fault = this.fault(request, this.requests.length);
+    await this.gate;
+    if (fault.kind === 'error') throw new Error(fault.message);
+    if (fault.kind === 'hang') await sleep(60_000, undefined, { signal, ref: false });
+    const blob = this.#blobs.get(request.digest) ?? new Uint8Array(0);
+    const end = request.offsetBytes + request.lengthBytes;
+    for (let at = request.offsetBytes; at < end; at += 10_000) {
+      if (fault.kind === 'slow') await sleep(fault.delayMs, undefined, { signal });
+      const piece = blob.slice(at, Math.min(at + 10_000, end));
+      if (fault.kind === 'short' && at - request.offsetBytes >= fault.afterBytes) return;
+      if (fault.kind === 'flip-byte') flip(piece, fault.atBytes - at);
+      yield piece;
+    }
+  }
+}
+
+function flip(piece: Uint8Array, at: number): void {
+  const byte = piece[at];
+  if (byte !== undefined) piece[at] = byte ^ 1;
+}
