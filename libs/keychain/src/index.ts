@@ -1,1 +1,10 @@
-export {};
+export { ANONYMOUS, basic, fingerprint, identityToken, registryToken, type Credential } from './credential.ts';
+export { DockerConfigSource, dockerConfigPath, type DockerConfigOptions } from './docker-config.ts';
+export { KeychainError, type KeychainErrorCode } from './errors.ts';
+export { firstOf } from './first-of.ts';
+export { HUB_HOSTS, HUB_KEY, isHubHost } from './hub.ts';
+export { plainWords } from './plain-words.ts';
+export { Secret } from './secret.ts';
+export { SingleFlight } from './single-flight.ts';
+export type { Answer, Candidates, CredentialSource, Lookup } from './source.ts';
+export { commandLineSource, parseUserFlag, StaticSource, type StaticSourceOptions } from './static-source.ts';

@@ -1,1 +1,24 @@
-export {};
+export { Authenticator, type AuthenticatorOptions, type Authorization, type Errand } from './authenticator.ts';
+export type { BlobRange } from './blob-range.ts';
+export {
+  chooseChallenge,
+  parseChallenges,
+  type BasicChallenge,
+  type BearerChallenge,
+  type Challenge,
+  type UsableChallenge,
+} from './challenge.ts';
+export { SYSTEM_CLOCK, type Clock } from './clock.ts';
+export { RegistryError, type RegistryErrorCode } from './errors.ts';
+export { DEFAULT_HTTP_OPTIONS, type HttpOptions } from './http-options.ts';
+export { expiredLoginChallenge } from './judge.ts';
+export type { FetchedManifest } from './manifests.ts';
+export { proxyFromEnv, type ProxyOptions } from './proxy.ts';
+export type { BlobSource } from './push-blob.ts';
+export { isPlainHttpByDefault, RegistryClient, type RegistryClientOptions } from './registry-client.ts';
+export { RetryingSender } from './retry.ts';
+export { cleanScopes } from './scopes.ts';
+export { TokenExchange, type TokenExchangeOptions, type TokenWish } from './token-exchange.ts';
+export type { Token } from './token-answer.ts';
+export type { HttpRequest, HttpResponse, ResponseBody, Transport } from './transport.ts';
+export type { HostStats } from './undici-transport.ts';

@@ -1,0 +1,82 @@
+import type { Credential } from './credential.ts';
+import { credentialOf, decodeAuth, EntryError } from './docker-auth-entry.ts';
+import { JsonObject, readFirstValue, type JsonValue } from './go-json.ts';
+
+/** What of a config.json concerns credentials. Maps, so that no registry is called `constructor`. */
+export interface DockerConfig {
+  /** By key as written; an entry without a credential is not there. */
+  readonly auths: ReadonlyMap<string, Credential>;
+  /** Helper by key; an empty name means the file itself. */
+  readonly credHelpers: ReadonlyMap<string, string>;
+  readonly credsStore: string;
+  /** Entries that cannot be used, with the reason. They do not harm the others. */
+  readonly skipped: readonly { readonly key: string; readonly reason: string }[];
+}
+
+/**
+ * Parses a config.json the way docker/cli's reader takes it: names of members without regard to letter case, the first JSON value only,
+ * an empty file is an empty configuration.
+ *
+ * @throws {SyntaxError} the file as a whole cannot be used
+ */
+export function parseDockerConfig(text: string): DockerConfig {
+  const top = readFirstValue(text)?.value ?? null;
+  if (top !== null && !(top instanceof JsonObject)) throw new SyntaxError('not a JSON object');
+  const auths = new Map<string, Credential>();
+  const skipped: { key: string; reason: string }[] = [];
+  for (const [key, entry] of mergedMap(top, 'auths')) {
+    try {
+      const credential = credentialOf(entry);
+      if (credential !== undefined) auths.set(key, credential);
+    } catch (error) {
+      if (!(error instanceof EntryError)) throw error;
+      skipped.push({ key, reason: error.message });
+    }
+  }
+  const credHelpers = new Map([...mergedMap(top, 'credHelpers')].map(([key, value]) => [key, asText(value, 'credHelpers')]));
+  const stores = (top?.all('credsStore') ?? []).filter((value) => value !== null);
+  return { auths, credHelpers, credsStore: asText(stores.at(-1) ?? null, 'credsStore'), skipped };
+}
+
+/**
+ * Parses the value of `DOCKER_AUTH_CONFIG`: one document of the same shape in which an entry has `auth` and nothing else.
+ *
+ * @throws {SyntaxError | EntryError} the variable as a whole is to be ignored
+ */
+export function parseDockerAuthConfig(text: string): ReadonlyMap<string, Credential> {
+  const first = readFirstValue(text);
+  if (first === undefined) return new Map();
+  if (first.rest.trim() !== '') throw new SyntaxError('more than one JSON document');
+  if (!(first.value instanceof JsonObject)) throw new SyntaxError('not a JSON object');
+  refuseOthers(first.value, 'auths');
+  const auths = new Map<string, Credential>();
+  for (const [key, entry] of mergedMap(first.value, 'auths')) {
+    if (!(entry instanceof JsonObject)) throw new EntryError('an entry is not an object');
+    refuseOthers(entry, 'auth');
+    const auth = entry.all('auth').at(-1);
+    if (typeof auth !== 'string' || auth === '') throw new EntryError('an entry has no auth');
+    auths.set(key, decodeAuth(auth));
+  }
+  return auths;
+}
+
+/** The members of a map that may be given several times: later ones are added, a `null` empties it. */
+function mergedMap(top: JsonObject | null, name: string): Map<string, JsonValue> {
+  const merged = new Map<string, JsonValue>();
+  for (const value of top?.all(name) ?? []) {
+    if (value === null) merged.clear();
+    else if (value instanceof JsonObject) for (const [key, member] of value.members) merged.set(key, member);
+    else throw new SyntaxError(`${name} is not an object`);
+  }
+  return merged;
+}
+
+function refuseOthers(object: JsonObject, allowed: string): void {
+  if (object.members.some(([name]) => name.toLowerCase() !== allowed)) throw new SyntaxError(`a member other than ${allowed}`);
+}
+
+function asText(value: JsonValue, name: string): string {
+  if (value === null) return '';
+  if (typeof value !== 'string') throw new SyntaxError(`${name} is not a text`);
+  return value;
+}

@@ -1,0 +1,19 @@
+import { NONE, type Answer, type CredentialSource, type Lookup } from './source.ts';
+
+/**
+ * Asks the sources in order and gives the first answer that is not `none`, so that an error or a source that is not ready ends the search.
+ * Nobody is asked twice: what the registry thinks of an answer is not this function's business.
+ */
+export function firstOf(sources: readonly CredentialSource[]): CredentialSource {
+  return {
+    name: sources.map((source) => source.name).join(', ') || 'no source',
+    async resolve(lookup: Lookup, signal: AbortSignal): Promise<Answer> {
+      for (const source of sources) {
+        signal.throwIfAborted();
+        const answer = await source.resolve(lookup, signal);
+        if (answer.kind !== 'none') return answer;
+      }
+      return NONE;
+    },
+  };
+}

@@ -1,0 +1,62 @@
+import { constants, type BigIntStats } from 'node:fs';
+import { open } from 'node:fs/promises';
+
+export interface TrustedFile {
+  /** Changes whenever the file does, also when it is replaced by renaming. */
+  readonly version: string;
+  /** Permission bits. */
+  readonly mode: number;
+  /** Undefined when the version is the one the caller knows already. */
+  readonly text: string | undefined;
+}
+
+/** Why the file must not be used at all, as opposed to not being there or not readable. */
+export class UntrustedFileError extends Error {
+  override readonly name = 'UntrustedFileError';
+}
+
+const WRITABLE_BY_OTHERS = 0o022;
+
+/**
+ * Reads a small file that holds secrets, unless it is the version known already. It is opened once and judged by its descriptor.
+ *
+ * @param owners user ids that may own it; whoever owns it can write it
+ * @throws {UntrustedFileError} when others than these can write it
+ */
+export async function readTrustedFile(
+  path: string,
+  {
+    knownVersion,
+    maxBytes,
+    owners,
+  }: { readonly knownVersion: string | undefined; readonly maxBytes: number; readonly owners: readonly number[] },
+  signal: AbortSignal,
+): Promise<TrustedFile> {
+  signal.throwIfAborted();
+  // A pipe in the file's place must not hold us.
+  await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const stat = await file.stat({ bigint: true });
+  if (!stat.isFile()) throw new Error('not a regular file');
+  const mode = Number(stat.mode & 0o7777n);
+  if (!owners.includes(Number(stat.uid))) throw new UntrustedFileError(`owned by user ${Number(stat.uid)}`);
+  if ((mode & WRITABLE_BY_OTHERS) !== 0) throw new UntrustedFileError(`writable by others (mode ${mode.toString(8)})`);
+  if (stat.size > BigInt(maxBytes)) throw new Error(`larger than ${maxBytes} bytes`);
+  const version = versionOf(stat);
+  if (version === knownVersion) return { version, mode, text: undefined };
+  const buffer = Buffer.alloc(maxBytes + 1);
+  let length = 0;
+  for (;;) {
+    const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
+    length += bytesRead;
+    if (bytesRead === 0) break;
+    if (length > maxBytes) throw new Error(`larger than ${maxBytes} bytes`);
+  }
+  signal.throwIfAborted();
+  const text = buffer.toString('utf8', 0, length);
+  buffer.fill(0, 0, length);
+  return { version, mode, text };
+}
+
+function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
+}

@@ -1,0 +1,260 @@
+import { fingerprint, SingleFlight, type Answer, type Credential, type CredentialSource } from '@soci/keychain';
+import type { ImageReference } from '@soci/image';
+import type { Logger } from '@soci/log';
+import { LRUCache } from 'lru-cache';
+import type { BearerChallenge, UsableChallenge } from './challenge.ts';
+import type { Clock } from './clock.ts';
+import { RegistryError } from './errors.ts';
+import { Refusals } from './refusals.ts';
+import { cleanScopes } from './scopes.ts';
+import { basicHeader, type TokenExchange } from './token-exchange.ts';
+
+/** What is to be done at which registry. */
+export interface Errand {
+  /** The registry as sources know it: lower case, with the port if the reference has one (`:443`, too). */
+  readonly host: string;
+  /** The registry's own address: scheme and host that credentials are for. */
+  readonly registry: URL;
+  readonly reference: ImageReference;
+  /** What the request needs: `repository:team/app:pull`. */
+  readonly scopes: readonly string[];
+}
+
+/** Something to send in `Authorization`. */
+export interface Authorization {
+  readonly kind: 'basic' | 'bearer' | 'anonymous';
+  /** The header line; undefined when nothing is to be sent. */
+  header(): string | undefined;
+  /** Of the credential it was made from. */
+  readonly fingerprint: string;
+  /** Where that credential came from, for messages. */
+  readonly origin: string;
+  readonly renewAtMs: number;
+  readonly expiresAtMs: number;
+}
+
+/** A credential that was shown, or could not be, and why. */
+export interface Rejection {
+  readonly origin: string;
+  readonly why: string;
+  readonly cause?: RegistryError;
+}
+
+export interface AuthenticatorOptions {
+  readonly credentials: CredentialSource;
+  readonly exchange: TokenExchange;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+const MAX_LOGINS = 5;
+const MAX_TOKENS = 4096;
+const MAX_HOSTS = 512;
+const RENEW_AT_LIFE_SHARE = 0.8;
+const RENEW_BEFORE_END_MS = 5_000;
+/** A token server whose clock is behind gives tokens that are over when they come; they are used all the same, until refused. */
+const MIN_LIFE_MS = 10_000;
+/** What one token may be for; bounds what a registry's challenges pile up. */
+const MAX_SCOPES = 16;
+
+/**
+ * Keeps what registries are shown. A source is asked only after a registry challenged, and again at every challenge; a token is kept for (host, service, scopes, credential)
+ * until shortly before its end, and one exchange is in flight for each of these.
+ */
+export class Authenticator {
+  readonly #options: AuthenticatorOptions;
+  readonly #challenges = new LRUCache<string, UsableChallenge>({ max: MAX_HOSTS });
+  readonly #scopes = new LRUCache<string, readonly string[]>({ max: MAX_TOKENS });
+  readonly #current = new LRUCache<string, Authorization>({ max: MAX_TOKENS });
+  readonly #tokens = new LRUCache<string, Authorization>({ max: MAX_TOKENS });
+  readonly #flights = new SingleFlight<Authorization>();
+  readonly #refusals: Refusals;
+  readonly #renewing = new Set<Authorization>();
+  readonly #lifetime = new AbortController();
+
+  constructor(options: AuthenticatorOptions) {
+    this.#options = options;
+    this.#refusals = new Refusals(options.clock.nowMs);
+  }
+
+  /** The challenge this host sent last. */
+  remembered(errand: Errand): UsableChallenge | undefined {
+    return this.#challenges.get(errand.host);
+  }
+
+  /** What worked for this errand before; undefined when nothing did, so that the registry is asked first. Near the end of its life it is renewed behind the caller's back, in the last seconds before he goes on. */
+  async current(errand: Errand, signal: AbortSignal): Promise<Authorization | undefined> {
+    const known = this.#current.get(errandKey(errand));
+    const nowMs = this.#options.clock.nowMs();
+    if (known === undefined || nowMs < known.renewAtMs) return known;
+    if (nowMs < known.expiresAtMs - RENEW_BEFORE_END_MS) {
+      void this.#renew(errand, known, this.#lifetime.signal); // it reports and never throws
+      return known;
+    }
+    const fresh = await this.#renew(errand, known, signal);
+    signal.throwIfAborted();
+    if (fresh !== undefined || nowMs < known.expiresAtMs) return fresh ?? known;
+    this.drop(errand, known);
+    return undefined;
+  }
+
+  async #renew(errand: Errand, known: Authorization, signal: AbortSignal): Promise<Authorization | undefined> {
+    const challenge = this.remembered(errand);
+    if (challenge === undefined || this.#renewing.has(known)) return undefined;
+    this.#renewing.add(known);
+    try {
+      for await (const fresh of this.attempts(errand, challenge, { used: known, rejections: [] }, signal))
+        return this.accept(errand, fresh);
+    } catch (error) {
+      if (!signal.aborted) this.#options.log.debug({ host: errand.host, error }, 'token not renewed ahead of its end');
+    } finally {
+      this.#renewing.delete(known);
+    }
+    return undefined;
+  }
+
+  /**
+   * Looks credentials up and makes of each, one at a time and best first, something to send. The caller tries it and says `accept` or `refuse`.
+   *
+   * @param tried what this request has used so far, which is not given again; what cannot be used is added to its `rejections`
+   * @throws {RegistryError} `CREDENTIALS_NOT_READY`, `CREDENTIALS_FAILED`, and what the token exchange throws save a refusal
+   */
+  async *attempts(
+    errand: Errand,
+    challenge: UsableChallenge,
+    tried: { readonly used: Authorization | undefined; readonly excluded?: string; readonly rejections: Rejection[] },
+    signal: AbortSignal,
+  ): AsyncGenerator<Authorization, void, undefined> {
+    this.#challenges.set(errand.host, challenge);
+    const { credentials, origin } = await this.#lookUp(errand, signal);
+    const seen = new Set<string>(tried.excluded === undefined ? [] : [tried.excluded]);
+    let logins = 0;
+    for (const credential of credentials) {
+      const print = fingerprint(credential);
+      if (seen.has(print)) continue;
+      seen.add(print);
+      if (++logins > MAX_LOGINS) return;
+      const problem = this.#problemOf(errand, challenge, credential, print);
+      if (problem !== undefined) {
+        tried.rejections.push({ origin, why: problem });
+        continue;
+      }
+      try {
+        yield await this.#authorize(errand, challenge, { credential, print, origin, used: tried.used }, signal);
+      } catch (error) {
+        if (!(error instanceof RegistryError) || error.code !== 'UNAUTHORIZED') throw error;
+        this.#refusals.add(refusalKey(errand, print));
+        tried.rejections.push({ origin, why: error.message, cause: error });
+      }
+    }
+  }
+
+  /** It worked: used from now on. */
+  accept(errand: Errand, authorization: Authorization): Authorization {
+    this.#refusals.clear(refusalKey(errand, authorization.fingerprint));
+    this.#current.set(errandKey(errand), authorization);
+    return authorization;
+  }
+
+  /** The registry did not take it: it is not used again. */
+  refuse(errand: Errand, authorization: Authorization): void {
+    if (authorization.kind !== 'anonymous') this.#refusals.add(refusalKey(errand, authorization.fingerprint));
+    this.drop(errand, authorization);
+  }
+
+  /** Forgets a token, and no newer one that somebody else has put in its place. */
+  drop(errand: Errand, authorization: Authorization): void {
+    const key = errandKey(errand);
+    if (this.#current.get(key) === authorization) this.#current.delete(key);
+    for (const [tokenKey, token] of this.#tokens.entries()) if (token === authorization) this.#tokens.delete(tokenKey);
+  }
+
+  [Symbol.dispose](): void {
+    this.#lifetime.abort();
+  }
+
+  async #lookUp(
+    { host, reference }: Errand,
+    signal: AbortSignal,
+  ): Promise<{ readonly credentials: readonly Credential[]; readonly origin: string }> {
+    const source = this.#options.credentials;
+    let answer: Answer;
+    try {
+      answer = await source.resolve({ host, reference, namespaces: [] }, signal);
+    } catch (cause) {
+      signal.throwIfAborted();
+      throw new RegistryError('CREDENTIALS_FAILED', `credential for ${host}`, { cause });
+    }
+    if (answer.kind === 'not-ready') throw new RegistryError('CREDENTIALS_NOT_READY', `credential for ${host}: ${answer.reason}`);
+    if (answer.kind === 'none') return { credentials: [{ kind: 'anonymous' }], origin: `no credential (asked: ${source.name})` };
+    return answer;
+  }
+
+  #problemOf(errand: Errand, { scheme }: UsableChallenge, credential: Credential, print: string): string | undefined {
+    if (credential.kind === 'basic' && credential.username.includes(':')) return 'a user name with a colon cannot be sent';
+    if (scheme === 'basic' && credential.kind === 'anonymous') return 'the registry wants a user name and password';
+    if (scheme === 'basic' && credential.kind !== 'basic')
+      return `the registry wants a user name and password, there is only an ${credential.kind.replace('_', ' ')}`;
+    const waitMs = this.#refusals.waitMs(refusalKey(errand, print));
+    return waitMs > 0 ? `refused before, not shown again for ${Math.ceil(waitMs / 1000)} s` : undefined;
+  }
+
+  async #authorize(
+    errand: Errand,
+    challenge: UsableChallenge,
+    login: { readonly credential: Credential; readonly print: string; readonly origin: string; readonly used: Authorization | undefined },
+    signal: AbortSignal,
+  ): Promise<Authorization> {
+    const { credential, print, origin } = login;
+    if (challenge.scheme === 'basic') {
+      return {
+        kind: 'basic',
+        fingerprint: print,
+        origin,
+        renewAtMs: Infinity,
+        expiresAtMs: Infinity,
+        header: () => basicHeader(credential),
+      };
+    }
+    const scopes = this.#scopesFor(errand, challenge);
+    const key = [errand.host, challenge.realm.href, challenge.params.get('service') ?? '', scopes.join(' '), print].join('\n');
+    const known = this.#tokens.get(key);
+    if (known !== undefined && known !== login.used && this.#options.clock.nowMs() < known.renewAtMs) return known;
+    return this.#flights.run(key, signal, async (shared) => {
+      const token = await this.#options.exchange.fetch({ challenge, scopes, credential, registry: errand.registry }, shared);
+      const nowMs = this.#options.clock.nowMs();
+      const lifeMs = Math.max(token.lifeMs, MIN_LIFE_MS);
+      const expiresAtMs = nowMs + lifeMs;
+      const renewAtMs = Math.min(nowMs + lifeMs * RENEW_AT_LIFE_SHARE, expiresAtMs - RENEW_BEFORE_END_MS);
+      const header = (): string => `Bearer ${token.value.reveal()}`;
+      const authorization: Authorization = {
+        kind: credential.kind === 'anonymous' ? 'anonymous' : 'bearer',
+        fingerprint: print,
+        origin,
+        renewAtMs,
+        expiresAtMs,
+        header,
+      };
+      this.#tokens.set(key, authorization);
+      return authorization;
+    });
+  }
+
+  /** The challenge's scopes, what the request needs, and what was granted for this repository before, so that a second challenge does not lose the first right. */
+  #scopesFor(errand: Errand, challenge: BearerChallenge): readonly string[] {
+    const key = `${errand.host}/${errand.reference.repository}`;
+    const asked = (challenge.params.get('scope') ?? '').split(' ');
+    const all = cleanScopes([...asked, ...errand.scopes, ...(this.#scopes.get(key) ?? [])]);
+    const scopes = all.length > MAX_SCOPES ? cleanScopes([...asked, ...errand.scopes]).slice(0, MAX_SCOPES) : all;
+    this.#scopes.set(key, scopes);
+    return scopes;
+  }
+}
+
+function errandKey({ host, reference, scopes }: Errand): string {
+  return [host, reference.repository, ...scopes].join('\n');
+}
+
+function refusalKey({ host, reference }: Errand, print: string): string {
+  return [host, reference.repository, print].join('\n');
+}

@@ -1,0 +1,137 @@
+import type { ImageReference } from '@soci/image';
+import { LRUCache } from 'lru-cache';
+import { blobCall } from './blobs.ts';
+import { contentRangeOf } from './content-range.ts';
+import { RegistryError } from './errors.ts';
+import { failureOf } from './manifests.ts';
+import { RegistryRequests, type RegistryCall, type Reply } from './requests.ts';
+import type { RetryingSender } from './retry.ts';
+import type { HttpResponse, ResponseBody } from './transport.ts';
+
+/** A piece of a blob. */
+export interface BlobRange {
+  readonly offsetBytes: number;
+  /** At least 1. */
+  readonly lengthBytes: number;
+}
+
+const MAX_LOCATIONS = 4096;
+/** A signed address lives for minutes to an hour; one that ends sooner is noticed by its refusal. */
+const LOCATION_TTL_MS = 15 * 60 * 1000;
+/** How a storage says that the address is not, or no longer, good. */
+const EXPIRED_STATUSES = [400, 401, 403, 404, 410];
+
+/**
+ * Reads pieces of blobs. Where a registry redirects to a storage, later pieces go there directly, without a credential, until the storage refuses the address
+ * or a quarter of an hour has passed. Such an address is a secret itself: it is never shown.
+ */
+export class BlobRangeReader {
+  readonly #requests: RegistryRequests;
+  readonly #sender: RetryingSender;
+  readonly #userAgent: string;
+  readonly #locations: LRUCache<string, URL>;
+
+  constructor({
+    requests,
+    sender,
+    userAgent,
+    nowMs,
+  }: { readonly requests: RegistryRequests; readonly sender: RetryingSender; readonly userAgent: string; readonly nowMs: () => number }) {
+    this.#requests = requests;
+    this.#sender = sender;
+    this.#userAgent = userAgent;
+    this.#locations = new LRUCache({ max: MAX_LOCATIONS, ttl: LOCATION_TTL_MS, perf: { now: nowMs } });
+  }
+
+  /**
+   * Yields exactly the bytes asked for, as they arrive and as they came: pieces are neither copied nor joined, and the caller owns them.
+   *
+   * @throws {RegistryError} `RANGE_REFUSED` when the answer is anything but these bytes, and what requests throw
+   */
+  async *read(
+    reference: ImageReference,
+    digest: string,
+    { offsetBytes, lengthBytes }: BlobRange,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    if (!Number.isSafeInteger(offsetBytes) || !Number.isSafeInteger(lengthBytes) || offsetBytes < 0 || lengthBytes <= 0) {
+      throw new RangeError(`no such range: ${lengthBytes} bytes from ${offsetBytes}`);
+    }
+    const last = offsetBytes + lengthBytes - 1;
+    let next = offsetBytes;
+    for (let attempt = 0; ; attempt++) {
+      const start = next;
+      const body = await this.#open(reference, digest, start, last, signal);
+      try {
+        while (await body.more()) {
+          for (let chunk = body.take(); chunk !== undefined; chunk = body.take()) {
+            next += chunk.length;
+            if (next > last + 1) throw rangeFailure(reference, digest, `more bytes than ${start}-${last}`);
+            yield chunk;
+          }
+        }
+        if (next > last) return;
+        throw new RegistryError('UNREACHABLE', `${reference.host}: the body is too short`);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof RegistryError) || !['UNREACHABLE', 'TIMEOUT'].includes(error.code)) throw error;
+        if (next > start) attempt = 0;
+        if (attempt >= this.#sender.maxRetries) {
+          throw failureOf(blobCall('GET', reference, digest))(
+            error.code,
+            `bytes ${offsetBytes}-${last} broke off at ${next}: ${error.message}`,
+            error,
+          );
+        }
+        await this.#sender.pause(attempt, { host: reference.host, digest, error }, signal);
+      } finally {
+        body.discard();
+      }
+    }
+  }
+
+  async #open(reference: ImageReference, digest: string, first: number, last: number, signal: AbortSignal): Promise<ResponseBody> {
+    const key = `${reference.host}/${reference.repository}@${digest}`;
+    const headers = { 'accept-encoding': 'identity', range: `bytes=${first}-${last}` };
+    const stored = this.#locations.get(key);
+    const direct = stored === undefined ? undefined : await this.#openDirect(key, stored, headers, signal);
+    if (direct !== undefined) return accepted(reference, digest, first, last, direct);
+    const call: RegistryCall = { ...blobCall('GET', reference, digest), headers, expect: [200, 206] };
+    const { response, url }: Reply = await this.#requests.perform(call, signal);
+    if (url.origin !== this.#requests.originOf(reference)) this.#locations.set(key, url);
+    return accepted(reference, digest, first, last, response);
+  }
+
+  /** @returns undefined when the address is no longer good */
+  async #openDirect(
+    key: string,
+    url: URL,
+    headers: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<HttpResponse | undefined> {
+    const response = await this.#sender.send({ method: 'GET', url, headers: { ...headers, 'user-agent': this.#userAgent } }, signal);
+    if (response.status < 300) return response;
+    response.body.discard();
+    if (this.#locations.get(key) === url) this.#locations.delete(key);
+    if (EXPIRED_STATUSES.includes(response.status) || response.status < 400) return undefined;
+    throw new RegistryError(
+      response.status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL',
+      `${url.host} answered ${response.status} to a ranged request`,
+      { status: response.status },
+    );
+  }
+}
+
+function accepted(reference: ImageReference, digest: string, first: number, last: number, response: HttpResponse): ResponseBody {
+  const range = contentRangeOf(response);
+  const isExact = response.status === 206 && range?.first === first && range.last === last;
+  const isWhole = response.status === 200 && first === 0 && Number(response.header('content-length') ?? NaN) === last + 1;
+  if (isExact || isWhole) return response.body;
+  response.body.discard();
+  const sent = range === undefined ? `status ${response.status} without a usable Content-Range` : `bytes ${range.first}-${range.last}`;
+  throw rangeFailure(reference, digest, `bytes ${first}-${last} were asked for, the answer is ${sent}`);
+}
+
+function rangeFailure(reference: ImageReference, digest: string, why: string): RegistryError {
+  return failureOf(blobCall('GET', reference, digest))('RANGE_REFUSED', why);
+}
