@@ -110,14 +110,15 @@ export function parseContainerdReference(text: string): ContainerdReference {
   if (authority === '') throw invalid(text, 'hostname required');
   // Go's URL parser stands behind this: user info is not part of the host, a port is digits.
   const hostname = authority.slice(authority.lastIndexOf('@') + 1);
-  if (!/^(?:\[[0-9a-fA-F:.]+\]|[^\s:"<>[\]\\^`{|}]*)(?::[0-9]*)?$/.test(hostname)) throw invalid(text, 'invalid reference');
+  if (!/^(?:\[[0-9a-fA-F:.]+\]|[^\s:"<>[\]\\^`{|}%]*)(?::[0-9]*)?$/.test(hostname)) throw invalid(text, 'invalid reference');
   if (hostname === '') throw invalid(text, 'hostname required');
   const [path = ''] = (slash < 0 ? '' : text.slice(slash)).split(/[?#]/, 1);
   if (/[\u0000-\u001f\u007f]/.test(text) || /%(?![0-9a-fA-F]{2})/.test(path)) throw invalid(text, 'invalid reference');
-  const split = path.search(/[:@]/);
-  if (split < 0) return { locator: join(hostname, path), object: '' };
-  const object = path.slice(split);
-  return { locator: join(hostname, path.slice(0, split)), object: object.startsWith(':') ? object.slice(1) : object };
+  const decoded = unescape(path);
+  const split = decoded.search(/[:@]/);
+  if (split < 0) return { locator: join(hostname, decoded), object: '' };
+  const object = decoded.slice(split);
+  return { locator: join(hostname, decoded.slice(0, split)), object: object.startsWith(':') ? object.slice(1) : object };
 }
 
 /** Whether the text names an image by digest: `...@sha256:...` with a digest that can be checked. */
@@ -135,6 +136,10 @@ function splitHost(text: string): [string, string] {
   if (!isHost) return [DEFAULT_HOST, text];
   if (first !== DEFAULT_HOST && first !== LEGACY_DEFAULT_HOST) return [first, rest];
   return [DEFAULT_HOST, rest.includes('/') ? rest : OFFICIAL_PREFIX + rest];
+}
+
+function unescape(path: string): string {
+  return path.replace(/(?:%[0-9a-fA-F]{2})+/g, (escapes) => Buffer.from(escapes.replaceAll('%', ''), 'hex').toString());
 }
 
 function join(hostname: string, path: string): string {

@@ -164,7 +164,7 @@ describe('convertImage', () => {
     assert.deepEqual({ ...others[2]?.annotations }, { [ANNOTATION.imageManifestDigest]: first?.digest });
     assert.deepEqual(store.labelsOf(first?.digest ?? ''), {
       'containerd.io/gc.ref.content.config': manifest.config.digest,
-      'containerd.io/gc.ref.content.l.0': manifest.layers[0]?.digest,
+      'containerd.io/gc.ref.content.l.0': manifest.layers[0].digest,
     });
   });
 

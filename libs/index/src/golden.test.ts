@@ -77,6 +77,18 @@ describe('soci convert --standalone, against the Go tool', () => {
   }
 });
 
+describe('soci convert --format oci-archive, against the Go tool', () => {
+  it('gives the same archive, byte for byte', async (t) => {
+    const out = await mkdtemp(join(root, 'out-'));
+    t.after(() => rm(out, { recursive: true, force: true }));
+    const output = join(out, 'plain.tar');
+    const input = join(root, 'layouts/plain');
+    const builder = await goldenBuilder();
+    await convertLayout({ input, output, format: 'oci-archive', minLayerSizeBytes: 0, builder, log: collectLogs().log }, signal);
+    assert.equal(sha256Digest(await readFile(output)), 'sha256:a52228c4323cb0a20d05e5da1c03de4c2d942647f38258f3eed6e07dd5974f98');
+  });
+});
+
 describe('soci create, against the Go tool', () => {
   for (const { image, name, golden } of cases.filter(({ name }) => name.startsWith('create'))) {
     it(`${image} ${name}`, async (t) => {
