@@ -8,17 +8,16 @@ import { parseArgs } from 'node:util';
 import { zstdDecompressSync } from 'node:zlib';
 import { collectLogs } from '@soci/log';
 import { type Descriptor, encodeIndex, parseIndex, parsePlatform, sha256Digest } from '@soci/image';
-import { annotation, ANNOTATION, ATTESTATION_REFERENCE } from './annotations.ts';
+import { ZtocBuilder } from '@soci/ztoc';
+import { annotation, ATTESTATION_REFERENCE } from './annotations.ts';
 import { ArtifactsDb } from './artifacts-db.ts';
-import type { BuildSettings, ZtocBuilding } from './build-options.ts';
+import { type BuildSettings, parseOptimization } from './build-options.ts';
 import { convertLayout, type LayoutFormat } from './convert-layout.ts';
 import { createIndexes, type PlatformChoice } from './create.ts';
 import { type BuildEvent, formatBuildEvent } from './events.ts';
 import { resolveLayoutRoot } from './layout-root.ts';
 import { listLayoutFolder } from './layout-source.ts';
 import { LayoutStore } from './layout-store.ts';
-import { parseOptimization } from './build-options.ts';
-import { parseSociIndex } from './soci-index.ts';
 
 interface GoldenCase {
   readonly command: string;
@@ -32,12 +31,16 @@ const signal = new AbortController().signal;
 const table = JSON.parse(await goldenTable()) as Record<string, Record<string, GoldenCase>>;
 const cases = Object.entries(table).flatMap(([image, runs]) => Object.entries(runs).map(([name, golden]) => ({ image, name, golden })));
 
+const builder = new ZtocBuilder();
 let root: string;
 before(async () => {
   root = await mkdtemp(join(tmpdir(), 'soci-golden-'));
   await untar(['-C', root]);
 });
-after(() => rm(root, { recursive: true, force: true }));
+after(async () => {
+  await builder[Symbol.asyncDispose]();
+  await rm(root, { recursive: true, force: true });
+});
 
 describe('soci convert --standalone, against the Go tool', () => {
   for (const { image, name, golden } of cases.filter(({ name }) => name.startsWith('convert'))) {
@@ -52,7 +55,7 @@ describe('soci convert --standalone, against the Go tool', () => {
           format,
           input: join(root, 'layouts', image),
           output: join(out, 'oci'),
-          builder: await goldenBuilder(),
+          builder,
           log: collectLogs().log,
           onEvent: (event) => events.push(event),
         },
@@ -83,7 +86,6 @@ describe('soci convert --format oci-archive, against the Go tool', () => {
     t.after(() => rm(out, { recursive: true, force: true }));
     const output = join(out, 'plain.tar');
     const input = join(root, 'layouts/plain');
-    const builder = await goldenBuilder();
     await convertLayout({ input, output, format: 'oci-archive', minLayerSizeBytes: 0, builder, log: collectLogs().log }, signal);
     assert.equal(sha256Digest(await readFile(output)), 'sha256:a52228c4323cb0a20d05e5da1c03de4c2d942647f38258f3eed6e07dd5974f98');
   });
@@ -107,7 +109,7 @@ describe('soci create, against the Go tool', () => {
           content: store,
           blobs: store,
           artifacts,
-          builder: await goldenBuilder(),
+          builder,
           log: collectLogs().log,
           onEvent: (event) => events.push(event),
         },
@@ -204,23 +206,4 @@ async function untar(args: readonly string[]): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of tar.stdout) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks).toString();
-}
-
-async function goldenBuilder(): Promise<ZtocBuilding> {
-  const folder = join(root, 'golden/blobs/sha256');
-  const ztocs = new Map<string, string>();
-  for (const name of await readdir(folder)) {
-    const bytes = await readFile(join(folder, name));
-    if (bytes.length > 20_000 || !bytes.includes('vnd.amazon.soci.index.v') || !bytes.includes('"layers"')) continue;
-    for (const { layerDigest, descriptor } of parseSociIndex(bytes).ztocs.values()) {
-      ztocs.set(`${layerDigest} ${descriptor.annotations?.[ANNOTATION.spanSize] ?? ''}`, descriptor.digest.slice(7));
-    }
-  }
-  return {
-    async build(source, { spanSizeBytes }) {
-      const layer = 'path' in source ? sha256Digest(await readFile(source.path)) : '';
-      const hex = ztocs.get(`${layer} ${spanSizeBytes.toString()}`) ?? assert.fail(`no golden ztoc of ${layer}`);
-      return { bytes: await readFile(join(folder, hex)), digest: `sha256:${hex}`, hasXattrs: true, hasOpaque: false };
-    },
-  };
 }
