@@ -40,20 +40,24 @@ export function parseChallenges(lines: readonly string[]): Challenge[] {
   return lines.flatMap((line) => new LineParser(line).challenges());
 }
 
+/** The challenges that we can answer, Bearer before Basic, whatever their order. */
+export function byPreference(challenges: readonly Challenge[]): Challenge[] {
+  return ['bearer', 'basic'].flatMap((wanted) => challenges.filter(({ scheme }) => scheme === wanted));
+}
+
 /**
- * The challenge to answer: Bearer before Basic, whatever their order.
+ * The challenge to answer.
  *
- * @throws {RegistryError} `CHALLENGE_UNSUPPORTED` when there is no scheme we know, or a Bearer challenge without a realm that is an absolute URL
+ * @throws {RegistryError} `CHALLENGE_UNSUPPORTED` when there is no scheme we know, or only a Bearer challenge without a realm that is an absolute URL
  */
 export function chooseChallenge(challenges: readonly Challenge[]): UsableChallenge {
-  const bearers = challenges.filter(({ scheme }) => scheme === 'bearer');
-  for (const { params } of bearers) {
+  const known = byPreference(challenges);
+  for (const { scheme, params } of known) {
+    if (scheme === 'basic') return { scheme, params };
     const realm = absoluteUrl(params.get('realm') ?? '');
     if (realm !== undefined) return { scheme: 'bearer', params, realm };
   }
-  const basic = challenges.find(({ scheme }) => scheme === 'basic');
-  if (basic !== undefined) return { scheme: 'basic', params: basic.params };
-  if (bearers.length > 0) throw new RegistryError('CHALLENGE_UNSUPPORTED', 'bearer challenge without a realm that is an absolute URL');
+  if (known.length > 0) throw new RegistryError('CHALLENGE_UNSUPPORTED', 'bearer challenge without a realm that is an absolute URL');
   const schemes = challenges.map(({ scheme }) => scheme).join(', ') || 'none';
   throw new RegistryError('CHALLENGE_UNSUPPORTED', `unsupported authentication scheme: ${schemes}`);
 }

@@ -1,6 +1,7 @@
 export { Authenticator, type AuthenticatorOptions, type Authorization, type Errand } from './authenticator.ts';
 export type { BlobRange } from './blob-range.ts';
 export {
+  byPreference,
   chooseChallenge,
   parseChallenges,
   type BasicChallenge,

@@ -1,0 +1,38 @@
+import type { Logger } from '@soci/log';
+import { runChallengeRow } from './challenge.ts';
+import { matches } from './compare.ts';
+import { runDockerConfigRow } from './docker-config.ts';
+import { runRefreshRow } from './refresh.ts';
+import type { Outcome, Row } from './row.ts';
+import { runTokenRow } from './token.ts';
+
+export type Result =
+  | { readonly kind: 'pass'; readonly row: Row; readonly got: Outcome }
+  | { readonly kind: 'difference'; readonly row: Row; readonly got: Outcome }
+  | { readonly kind: 'not-run'; readonly row: Row; readonly reason: string };
+
+type Runner = (row: Row, log: Logger, signal: AbortSignal) => Outcome | Promise<Outcome>;
+
+const RUNNERS: ReadonlyMap<string, Runner> = new Map<string, Runner>([
+  ['docker-config', runDockerConfigRow],
+  ['cli', runDockerConfigRow],
+  ['challenge', runChallengeRow],
+  ['token', runTokenRow],
+  ['refresh', runRefreshRow],
+]);
+
+const MISSING: ReadonlyMap<string, string> = new Map([
+  ['cri', 'there is no CRI source'],
+  ['k8s-secret', 'there is no source of Kubernetes secrets'],
+  ['k8s-keyring', 'there is no keyring of Kubernetes secrets'],
+  ['kubelet-plugin', 'there is no source of kubelet credential provider plugins'],
+  ['chain', 'two of the three sources of the chain are not there'],
+]);
+
+/** Runs one row against the code. */
+export async function runRow(row: Row, log: Logger, signal: AbortSignal): Promise<Result> {
+  const runner = RUNNERS.get(row.source);
+  if (runner === undefined) return { kind: 'not-run', row, reason: MISSING.get(row.source) ?? 'not a source we know' };
+  const got = await runner(row, log, signal);
+  return { kind: matches(row.expect, got) ? 'pass' : 'difference', row, got };
+}
