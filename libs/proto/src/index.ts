@@ -11,6 +11,7 @@ export * as snapshots from './gen/vendor/containerd/services/snapshots/v1/snapsh
 export * as version from './gen/vendor/containerd/services/version/v1/version.ts';
 export * as cri from './gen/vendor/cri/runtime/v1/api.ts';
 export * as health from './gen/vendor/grpc/health/v1/health.ts';
+export * as fetch from './gen/soci/fetch/v1/fetch.ts';
 export type { Descriptor } from './gen/vendor/containerd/types/descriptor.ts';
 export type { Mount } from './gen/vendor/containerd/types/mount.ts';
 export type { Platform } from './gen/vendor/containerd/types/platform.ts';

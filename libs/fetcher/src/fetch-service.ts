@@ -1,0 +1,67 @@
+import { fetch as api } from '@soci/proto';
+import { implement, type ServiceImplementation } from '@soci/rpc';
+import type { ImageFetcher, ResolveImageRequest } from './image-fetcher.ts';
+import { joinPieces } from './join-pieces.ts';
+import type { ImageDocuments } from './resolved-image.ts';
+import { fromWireDescriptor, fromWireImage, fromWirePriority, toFailure, toNumber, toWireDescriptor, toWireOrigin } from './wire.ts';
+
+/** Bytes of one message at most. */
+const MAX_PIECE_BYTES = 512 << 10;
+
+/** A fetcher as it needs to be served: with the bytes of the documents, which the other side parses itself. */
+export interface ServableFetcher extends ImageFetcher {
+  /** As `resolveImage`. */
+  resolveDocuments(request: ResolveImageRequest, signal: AbortSignal): Promise<ImageDocuments>;
+}
+
+/** Serves a fetcher to a snapshotter in another process. */
+export function fetchService(fetcher: ServableFetcher): ServiceImplementation {
+  return implement(api.FetchServiceService, {
+    async resolveImage(request, { signal }) {
+      try {
+        const { manifest, index, indexOrigin } = await fetcher.resolveDocuments(fromWireRequest(request), signal);
+        return {
+          image: {
+            manifest: toWireDescriptor(manifest.descriptor),
+            manifestBytes: Buffer.from(manifest.bytes),
+            index: toWireDescriptor(index.descriptor),
+            indexBytes: Buffer.from(index.bytes),
+            indexOrigin: toWireOrigin(indexOrigin),
+          },
+        };
+      } catch (error) {
+        signal.throwIfAborted();
+        return { failure: toFailure(error) };
+      }
+    },
+    readArtifact: ({ image, descriptor }, { signal }) =>
+      answers(async function* () {
+        const bytes = await fetcher.readArtifact({ ...fromWireImage(image), descriptor: fromWireDescriptor(descriptor) }, signal);
+        for (let at = 0; at < bytes.length; at += MAX_PIECE_BYTES) yield bytes.subarray(at, at + MAX_PIECE_BYTES);
+      }, signal),
+    readBlob: ({ image, digest, offset, length, priority }, { signal }) =>
+      answers(() => {
+        const range = { offsetBytes: toNumber(offset, 'offset'), lengthBytes: toNumber(length, 'length') };
+        return joinPieces(fetcher.read({ ...fromWireImage(image), digest, ...range, priority: fromWirePriority(priority) }, signal), MAX_PIECE_BYTES);
+      }, signal),
+  });
+}
+
+/** Pieces as messages, and a failure as the last of them. */
+async function* answers(pieces: () => AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<api.ReadBlobResponse & api.ReadArtifactResponse> {
+  try {
+    for await (const piece of pieces()) yield { piece: Buffer.from(piece.buffer, piece.byteOffset, piece.length) };
+  } catch (error) {
+    signal.throwIfAborted();
+    yield { failure: toFailure(error) };
+  }
+}
+
+function fromWireRequest({ image, manifestDigest, indexDigest, allowV1, allowV2 }: api.ResolveImageRequest): ResolveImageRequest {
+  return {
+    ...fromWireImage(image),
+    manifestDigest,
+    ...(indexDigest === '' ? {} : { indexDigest }),
+    pullModes: { sociV1: allowV1, sociV2: allowV2 },
+  };
+}

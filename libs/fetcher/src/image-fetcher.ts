@@ -1,0 +1,52 @@
+import type { Descriptor, Manifest } from '@soci/image';
+import type { SociIndex } from '@soci/index';
+import type { BlobSource } from '@soci/layer';
+
+/** An image as a pull named it. */
+export interface PulledImage {
+  /** As the label of the pull says it: `registry.example.com/app:1`. */
+  readonly reference: string;
+  /** Kubernetes namespaces that pulled it; empty when unknown. */
+  readonly namespaces: readonly string[];
+}
+
+export interface ResolveImageRequest extends PulledImage {
+  /** Digest of the manifest of the platform that is pulled. */
+  readonly manifestDigest: string;
+  /** The SOCI index that whoever pulls named by a label; it is taken whatever the pull modes say. */
+  readonly indexDigest?: string;
+  readonly pullModes: { readonly sociV1: boolean; readonly sociV2: boolean };
+}
+
+/** How an index was found. */
+export type IndexOrigin = 'label' | 'annotation' | 'referrers';
+
+/** An image and the SOCI index that makes it lazy. */
+export interface ResolvedImage {
+  readonly manifest: Manifest;
+  readonly manifestDescriptor: Descriptor;
+  /** zTOCs and prefetch lists by layer digest. A layer that is not among the zTOCs has to be fetched whole. */
+  readonly index: SociIndex;
+  readonly indexDescriptor: Descriptor;
+  readonly indexOrigin: IndexOrigin;
+}
+
+export interface ArtifactRequest extends PulledImage {
+  readonly descriptor: Pick<Descriptor, 'digest' | 'size'>;
+}
+
+/** Who speaks to registries for the snapshotter: in this process, or over a socket. */
+export interface ImageFetcher extends BlobSource {
+  /**
+   * Finds an image's manifest and its index: the one that is named, else that of the manifest's annotation (v2), else the first that refers to the manifest (v1).
+   * An annotation whose index cannot be had is an error, not a reason to look for v1.
+   * @throws {FetcherError} `NO_INDEX` when there is none, or neither kind may be looked for; other codes say why it could not be told
+   */
+  resolveImage(request: ResolveImageRequest, signal: AbortSignal): Promise<ResolvedImage>;
+
+  /**
+   * A zTOC, prefetch list or config, checked against its digest. The caller owns the buffer.
+   * @throws {FetcherError}
+   */
+  readArtifact(request: ArtifactRequest, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
+}

@@ -1,0 +1,93 @@
+import { hasCode } from '@soci/errors';
+import type { BlobRequest } from '@soci/layer';
+import type { fetch as api, ServiceClient } from '@soci/proto';
+import { FetcherError } from './errors.ts';
+import type { ArtifactRequest, ImageFetcher, ResolvedImage, ResolveImageRequest } from './image-fetcher.ts';
+import { toResolvedImage } from './resolved-image.ts';
+import { fromFailure, fromWireDescriptor, fromWireOrigin, toWireDescriptor, toWireImage, toWirePriority } from './wire.ts';
+
+/** A zTOC of hundreds of megabytes over a slow line takes its time; whoever asks has a deadline of his own. */
+const NO_DEADLINE = { deadlineMs: Infinity } as const;
+
+/** The fetcher in another process. */
+export class RemoteImageFetcher implements ImageFetcher {
+  readonly #client: ServiceClient<api.FetchServiceService>;
+
+  /** @param client made from a channel: `channel.client(fetch.FetchServiceService)` */
+  constructor(client: ServiceClient<api.FetchServiceService>) {
+    this.#client = client;
+  }
+
+  async resolveImage(request: ResolveImageRequest, signal: AbortSignal): Promise<ResolvedImage> {
+    const { image, failure } = await reached(signal, () =>
+      this.#client.resolveImage(
+        {
+          image: toWireImage(request),
+          manifestDigest: request.manifestDigest,
+          indexDigest: request.indexDigest ?? '',
+          allowV1: request.pullModes.sociV1,
+          allowV2: request.pullModes.sociV2,
+        },
+        { signal },
+      ),
+    );
+    if (failure !== undefined) throw fromFailure(failure);
+    if (image === undefined) throw new FetcherError('PROTOCOL', 'registry fetcher: answer without a result');
+    return toResolvedImage({
+      manifest: { descriptor: fromWireDescriptor(image.manifest), bytes: image.manifestBytes },
+      index: { descriptor: fromWireDescriptor(image.index), bytes: image.indexBytes },
+      indexOrigin: fromWireOrigin(image.indexOrigin),
+    });
+  }
+
+  async readArtifact(request: ArtifactRequest, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    const { digest, size } = request.descriptor;
+    const bytes = new Uint8Array(size);
+    let filled = 0;
+    const descriptor = toWireDescriptor(request.descriptor);
+    for await (const piece of pieces(signal, () => this.#client.readArtifact({ image: toWireImage(request), descriptor }, { signal, ...NO_DEADLINE }))) {
+      if (filled + piece.length > size) throw new FetcherError('SIZE_MISMATCH', `artifact ${digest}: more than ${size} bytes`);
+      bytes.set(piece, filled);
+      filled += piece.length;
+    }
+    if (filled !== size) throw new FetcherError('SIZE_MISMATCH', `artifact ${digest}: ${filled} of ${size} bytes`);
+    return bytes;
+  }
+
+  read(request: BlobRequest, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const { digest, offsetBytes, lengthBytes } = request;
+    const message: api.ReadBlobRequest = {
+      image: toWireImage(request),
+      digest,
+      offset: BigInt(offsetBytes),
+      length: BigInt(lengthBytes),
+      priority: toWirePriority(request.priority),
+    };
+    return pieces(signal, () => this.#client.readBlob(message, { signal, ...NO_DEADLINE }));
+  }
+}
+
+async function* pieces(signal: AbortSignal, call: () => AsyncIterable<api.ReadBlobResponse>): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const { piece, failure } of call()) {
+      if (failure !== undefined) throw fromFailure(failure);
+      if (piece !== undefined) yield piece;
+    }
+  } catch (error) {
+    throw unreached(error, signal);
+  }
+}
+
+async function reached<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw unreached(error, signal);
+  }
+}
+
+/** What a call that ended without an answer says of the fetcher. */
+function unreached(cause: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted || cause instanceof FetcherError) return cause;
+  return new FetcherError(hasCode(cause, 'DEADLINE_EXCEEDED') ? 'TIMEOUT' : 'UNREACHABLE', 'registry fetcher cannot be reached', { cause });
+}
