@@ -46,6 +46,7 @@ class TreeBuilder {
   readonly #xattrSets = new XattrSets();
   readonly #path = new PathParts();
   readonly #target = new PathParts();
+  readonly #lastParent = { directory: 0, start: 0, end: 0, removals: 0 };
 
   constructor(columns: TocColumns) {
     this.#columns = columns;
@@ -71,14 +72,29 @@ class TreeBuilder {
       return;
     }
     if (isHidden(bytes, path)) return;
-    const parent = this.#draft.walk(path, path.count - 1, true);
     const baseStart = path.start[path.count - 1] ?? 0;
     const baseEnd = path.end[path.count - 1] ?? 0;
+    const parent = this.#parentOf(start, baseStart);
     const whiteout = whiteoutKind(bytes, baseStart, baseEnd);
     if (whiteout === 'opaque') this.#draft.inodes.setFlag(parent, INODE_FLAG.opaque);
     else if (whiteout === 'name') this.#whiteOut(entry, this.#draft.names.place(parent, baseStart + 4, baseEnd));
     else if (type[entry] === ENTRY_TYPE.hardLink) this.#hardLink(entry, this.#draft.names.place(parent, baseStart, baseEnd));
     else this.#put(entry, this.#draft.names.place(parent, baseStart, baseEnd));
+  }
+
+  /** The directory that the path just parsed leads to. Entries of one directory mostly come together, so the last one is remembered by the bytes before the name. */
+  #parentOf(start: number, baseStart: number): number {
+    const { bytes } = this.#columns;
+    const last = this.#lastParent;
+    let isSame = last.removals === this.#draft.removals && last.end - last.start === baseStart - start;
+    for (let at = start, to = last.start; isSame && at < baseStart; at++, to++) isSame = bytes[at] === bytes[to];
+    if (!isSame) {
+      last.directory = this.#draft.walk(this.#path, this.#path.count - 1, true);
+      last.start = start;
+      last.end = baseStart;
+      last.removals = this.#draft.removals;
+    }
+    return last.directory;
   }
 
   #whiteOut(entry: number, place: number): void {

@@ -4,22 +4,23 @@ import { MAX_DEPTH, PathParts } from './path-parts.ts';
 import { printable } from './printable.ts';
 import { FILE_TYPE, INODE_FLAG, SET_GROUP_ID } from './tree.ts';
 import { TreeError } from './tree-error.ts';
+import { WorkBudget } from './work-budget.ts';
 
 const IMPLIED_MODE = FILE_TYPE.directory | 0o755;
 /** As many as containerd follows on one path. */
 const MAX_LINKS_PER_PATH = 255;
-/** A whole layer may ask for so many steps through links: a bound on time, far above what any real layer asks for. */
-const MAX_LINK_STEPS = 4_000_000;
 
 /** A tree that is still being changed: what a directory is to an unpacker. */
 export class Draft {
   readonly inodes: InodeTable;
   readonly names: NameTable;
   readonly bytes: Uint8Array;
+  /** How many names were taken away: a directory found before the last of them may be gone. */
+  removals = 0;
   readonly #target = new PathParts();
   readonly #pendingStart = new Uint32Array(2 * MAX_DEPTH);
   readonly #pendingEnd = new Uint32Array(2 * MAX_DEPTH);
-  #linkSteps = 0;
+  readonly #budget = new WorkBudget();
 
   constructor(bytes: Uint8Array, capacity: number) {
     this.bytes = bytes;
@@ -50,6 +51,7 @@ export class Draft {
   unlink(place: number): void {
     const { inodes, names } = this;
     const inode = names.inodeAt(place);
+    this.removals++;
     names.inode[place] = NONE;
     if (inodes.type(inode) !== FILE_TYPE.directory) {
       inodes.addLinks(inode, -1);
@@ -91,7 +93,7 @@ export class Draft {
         directory = inode;
       } else if (type === FILE_TYPE.symlink) {
         if (++links > MAX_LINKS_PER_PATH) throw new TreeError('TOO_MANY_LINKS', `${printable(this.bytes, from, to)}: too many links`);
-        this.#target.parse(this.bytes, this.inodes.linkStart[inode] ?? 0, this.inodes.linkEnd[inode] ?? 0);
+        this.#follow(inode);
         directory = this.#startOf(directory);
         pending = this.#push(pending, this.#target, this.#target.count);
       } else if (type === 0 || this.inodes.hasFlag(inode, INODE_FLAG.whiteout)) {
@@ -120,11 +122,16 @@ export class Draft {
     return pending;
   }
 
+  #follow(link: number): void {
+    const start = this.inodes.linkStart[link] ?? 0;
+    const end = this.inodes.linkEnd[link] ?? 0;
+    this.#budget.spend(end - start);
+    this.#target.parse(this.bytes, start, end);
+  }
+
   /** Where the target just parsed starts from, for a link that stands in `directory`. */
   #startOf(directory: number): number {
-    const { count, ups, isAbsolute } = this.#target;
-    this.#linkSteps += count + ups + 1;
-    if (this.#linkSteps > MAX_LINK_STEPS) throw new TreeError('TOO_MANY_LINKS', 'the names of the layer lead through too many links');
+    const { ups, isAbsolute } = this.#target;
     if (isAbsolute) return 0;
     let start = directory;
     for (let i = 0; i < ups && start !== 0; i++) start = this.inodes.parent[start] ?? 0;

@@ -1,5 +1,6 @@
 import type { Draft } from './draft.ts';
 import { NONE } from './name-table.ts';
+import { pick, pickDoubles, pickWords } from './pick.ts';
 import { FILE_TYPE, type Tree } from './tree.ts';
 import type { XattrSets } from './xattr-sets.ts';
 
@@ -39,23 +40,23 @@ export function finishTree(draft: Draft, { sets }: XattrSets): Tree {
   return {
     inodeCount,
     bytes: draft.bytes,
-    mode: inInodeOrder.map((inode) => inodes.mode[inode] ?? 0),
-    uid: inInodeOrder.map((inode) => inodes.uid[inode] ?? 0),
-    gid: inInodeOrder.map((inode) => inodes.gid[inode] ?? 0),
-    sizeBytes: Float64Array.from(inInodeOrder, (inode) => inodes.sizeBytes[inode] ?? 0),
-    dataOffsetBytes: Float64Array.from(inInodeOrder, (inode) => inodes.dataOffsetBytes[inode] ?? 0),
-    mtimeSeconds: Float64Array.from(inInodeOrder, (inode) => inodes.mtimeSeconds[inode] ?? 0),
-    mtimeNanos: inInodeOrder.map((inode) => inodes.mtimeNanos[inode] ?? 0),
-    nlink: inInodeOrder.map((inode) => inodes.nlink[inode] ?? 0),
-    rdev: inInodeOrder.map((inode) => inodes.rdev[inode] ?? 0),
-    flags: Uint8Array.from(inInodeOrder, (inode) => inodes.flags[inode] ?? 0),
-    xattrSet: Int32Array.from(inInodeOrder, (inode) => inodes.xattrSet[inode] ?? -1),
-    linkStart: inInodeOrder.map((inode) => inodes.linkStart[inode] ?? 0),
-    linkEnd: inInodeOrder.map((inode) => inodes.linkEnd[inode] ?? 0),
+    mode: pickWords(inodes.mode, inInodeOrder),
+    uid: pickWords(inodes.uid, inInodeOrder),
+    gid: pickWords(inodes.gid, inInodeOrder),
+    sizeBytes: pickDoubles(inodes.sizeBytes, inInodeOrder),
+    dataOffsetBytes: pickDoubles(inodes.dataOffsetBytes, inInodeOrder),
+    mtimeSeconds: pickDoubles(inodes.mtimeSeconds, inInodeOrder),
+    mtimeNanos: pickWords(inodes.mtimeNanos, inInodeOrder),
+    nlink: pickWords(inodes.nlink, inInodeOrder),
+    rdev: pickWords(inodes.rdev, inInodeOrder),
+    flags: pick(inodes.flags, inInodeOrder, new Uint8Array(inodeCount)),
+    xattrSet: pick(inodes.xattrSet, inInodeOrder, new Int32Array(inodeCount)),
+    linkStart: pickWords(inodes.linkStart, inInodeOrder),
+    linkEnd: pickWords(inodes.linkEnd, inInodeOrder),
     firstName: firstName.slice(0, inodeCount),
     childStart: childStart.slice(0, inodeCount + 1),
-    nameStart: inNameOrder.map((place) => names.start[place] ?? 0),
-    nameEnd: inNameOrder.map((place) => names.end[place] ?? 0),
+    nameStart: pickWords(names.start, inNameOrder),
+    nameEnd: pickWords(names.end, inNameOrder),
     childInode: childInode.slice(0, childCount),
     childParent: childParent.slice(0, childCount),
     xattrSets: sets,

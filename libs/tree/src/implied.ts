@@ -4,12 +4,13 @@ import { namesTo, pathOf } from './lookup.ts';
 import { resolveDirectory } from './resolve.ts';
 import { INODE_FLAG, isDirectory, type Tree, xattrsOf } from './tree.ts';
 import { withoutMarks } from './without-marks.ts';
+import { WorkBudget } from './work-budget.ts';
 
 const KEY_LENGTH = 16;
 
-/** Paths of the directories that have no entry of their own, without a leading slash. */
-export function impliedDirectories(tree: Tree): Uint8Array[] {
-  return inodesWith(tree, INODE_FLAG.implied).map((inode) => pathOf(tree, inode));
+/** Paths of the directories that have no entry of their own, without a leading slash; made one by one, since a hostile layer can have many long ones. */
+export function* impliedDirectories(tree: Tree): Generator<Uint8Array> {
+  for (const inode of inodesWith(tree, INODE_FLAG.implied)) yield pathOf(tree, inode);
 }
 
 /**
@@ -20,13 +21,15 @@ export function impliedDirectories(tree: Tree): Uint8Array[] {
  * Above nothing, whiteouts and opaque marks have no meaning and are taken out, as containerd does for the lowest layer.
  *
  * @param lowers the layers below, nearest first, each already as it is above those under it
+ * @throws {TreeError} `TOO_MANY_LINKS` when a hostile layer asks for too much work
  * @returns a new tree that shares what did not change with `tree`; `tree` itself when nothing does
  */
 export function inheritImplied(tree: Tree, lowers: readonly Tree[]): Tree {
   if (lowers.length === 0) return withoutMarks(tree);
   const inheritance = new Inheritance(tree);
+  const budget = new WorkBudget();
   for (const inode of inodesWith(tree, INODE_FLAG.bornImplied)) {
-    const source = sourceOf(namesTo(tree, inode), lowers);
+    const source = sourceOf(namesTo(tree, inode), lowers, budget);
     if (source === undefined) inheritance.takeGroup(inode);
     else inheritance.take(inode, source);
   }
@@ -50,9 +53,9 @@ export function impliedKey(tree: Tree): string {
   return hash.digest('hex').slice(0, KEY_LENGTH);
 }
 
-function sourceOf(names: readonly Uint8Array[], lowers: readonly Tree[]): InheritanceSource | undefined {
+function sourceOf(names: readonly Uint8Array[], lowers: readonly Tree[], budget: WorkBudget): InheritanceSource | undefined {
   for (const tree of lowers) {
-    const found = resolveDirectory(tree, names);
+    const found = resolveDirectory(tree, names, budget);
     if (found.kind === 'missing') continue;
     return found.kind === 'directory' ? { tree, inode: found.inode } : undefined;
   }

@@ -1,3 +1,4 @@
+import { pick, pickDoubles, pickWords } from './pick.ts';
 import { INODE_FLAG, type Tree } from './tree.ts';
 
 /** The tree without whiteouts and opaque marks; the tree itself when it has none. Inodes are numbered anew, in the same order. */
@@ -13,29 +14,29 @@ export function withoutMarks(tree: Tree): Tree {
   );
   const childNumber = new Uint32Array(tree.childInode.length);
   for (const [to, child] of keptChildren.entries()) childNumber[child] = to;
-  const childParent = keptChildren.map((child) => number[tree.childParent[child] ?? 0] ?? 0);
+  const childParent = pickWords(number, pickWords(tree.childParent, keptChildren));
 
   return {
     inodeCount: kept.length,
     bytes: tree.bytes,
-    mode: kept.map((inode) => tree.mode[inode] ?? 0),
-    uid: kept.map((inode) => tree.uid[inode] ?? 0),
-    gid: kept.map((inode) => tree.gid[inode] ?? 0),
-    sizeBytes: Float64Array.from(kept, (inode) => tree.sizeBytes[inode] ?? 0),
-    dataOffsetBytes: Float64Array.from(kept, (inode) => tree.dataOffsetBytes[inode] ?? 0),
-    mtimeSeconds: Float64Array.from(kept, (inode) => tree.mtimeSeconds[inode] ?? 0),
-    mtimeNanos: kept.map((inode) => tree.mtimeNanos[inode] ?? 0),
-    nlink: kept.map((inode) => tree.nlink[inode] ?? 0),
-    rdev: kept.map((inode) => tree.rdev[inode] ?? 0),
+    mode: pickWords(tree.mode, kept),
+    uid: pickWords(tree.uid, kept),
+    gid: pickWords(tree.gid, kept),
+    sizeBytes: pickDoubles(tree.sizeBytes, kept),
+    dataOffsetBytes: pickDoubles(tree.dataOffsetBytes, kept),
+    mtimeSeconds: pickDoubles(tree.mtimeSeconds, kept),
+    mtimeNanos: pickWords(tree.mtimeNanos, kept),
+    nlink: pickWords(tree.nlink, kept),
+    rdev: pickWords(tree.rdev, kept),
     flags: Uint8Array.from(kept, (inode) => (tree.flags[inode] ?? 0) & ~INODE_FLAG.opaque),
-    xattrSet: Int32Array.from(kept, (inode) => tree.xattrSet[inode] ?? -1),
-    linkStart: kept.map((inode) => tree.linkStart[inode] ?? 0),
-    linkEnd: kept.map((inode) => tree.linkEnd[inode] ?? 0),
-    firstName: kept.map((inode) => childNumber[tree.firstName[inode] ?? 0] ?? 0),
+    xattrSet: pick(tree.xattrSet, kept, new Int32Array(kept.length)),
+    linkStart: pickWords(tree.linkStart, kept),
+    linkEnd: pickWords(tree.linkEnd, kept),
+    firstName: pickWords(childNumber, pickWords(tree.firstName, kept)),
     childStart: childStarts(kept.length, childParent),
-    nameStart: keptChildren.map((child) => tree.nameStart[child] ?? 0),
-    nameEnd: keptChildren.map((child) => tree.nameEnd[child] ?? 0),
-    childInode: keptChildren.map((child) => number[tree.childInode[child] ?? 0] ?? 0),
+    nameStart: pickWords(tree.nameStart, keptChildren),
+    nameEnd: pickWords(tree.nameEnd, keptChildren),
+    childInode: pickWords(number, pickWords(tree.childInode, keptChildren)),
     childParent,
     xattrSets: tree.xattrSets,
     isLowest: true,
