@@ -69,7 +69,7 @@ async function startFuse(t: TestContext, options: Partial<FlatFuseOptions> = {})
       return layer;
     },
     nextMiss: async () => misses.shift() ?? (await new Promise<Miss>((resolve) => waiting.push(resolve))),
-    reply: (layer, miss) => fuse.reply(miss.uniqueLow, miss.uniqueHigh, miss.sizeBytes, wanted(layer, miss)),
+    reply: (layer, miss) => fuse.reply(miss.uniqueLow, miss.uniqueHigh, wanted(layer, miss)),
   };
 }
 
@@ -161,7 +161,7 @@ inPrivateNamespace(import.meta.filename, () => {
       for (let left = layer.bytes.length; left > 0; ) {
         const miss = await nextMiss();
         const bytes = wanted(layer, miss);
-        fuse.reply(miss.uniqueLow, miss.uniqueHigh, miss.sizeBytes, [bytes.subarray(0, 100), bytes.subarray(100)]);
+        fuse.reply(miss.uniqueLow, miss.uniqueHigh, [bytes.subarray(0, 100), bytes.subarray(100)]);
         left -= miss.sizeBytes;
       }
       assert.ok((await got).equals(layer.bytes));
@@ -188,7 +188,7 @@ inPrivateNamespace(import.meta.filename, () => {
       const got = read(fuse.bytesPath(1));
       const miss = await nextMiss();
       assert.equal(miss.sizeBytes, 4096);
-      assert.throws(() => fuse.reply(miss.uniqueLow, miss.uniqueHigh, miss.sizeBytes, layer.bytes.subarray(0, 4000)), {
+      assert.throws(() => fuse.reply(miss.uniqueLow, miss.uniqueHigh, layer.bytes.subarray(0, 4000)), {
         code: 'REPLY_FAILED',
       });
       reply(layer, await nextMiss()); // the kernel tries once more by itself
@@ -210,10 +210,10 @@ inPrivateNamespace(import.meta.filename, () => {
       for (let left = readers.length; left > 0; left--) {
         const miss = misses.shift();
         assert.ok(miss);
-        fuse.reply(miss.uniqueLow, miss.uniqueHigh, miss.sizeBytes, wanted(waited, miss));
+        fuse.reply(miss.uniqueLow, miss.uniqueHigh, wanted(waited, miss));
       }
       const answering = setInterval(() => {
-        for (const miss of misses.splice(0)) fuse.reply(miss.uniqueLow, miss.uniqueHigh, miss.sizeBytes, wanted(waited, miss));
+        for (const miss of misses.splice(0)) fuse.reply(miss.uniqueLow, miss.uniqueHigh, wanted(waited, miss));
       }, 5);
       t.after(() => clearInterval(answering));
       assert.deepEqual(new Set(await Promise.all(readers)), new Set([0]));
@@ -263,7 +263,7 @@ inPrivateNamespace(import.meta.filename, () => {
       await using next = await FlatFuse.serve({ ...options, mounted: true, slots: [layer.slot], onMiss: again.resolve });
       assert.ok(next.hasResend);
       const miss = await again.promise;
-      next.reply(miss.uniqueLow, miss.uniqueHigh, miss.sizeBytes, wanted(layer, miss));
+      next.reply(miss.uniqueLow, miss.uniqueHigh, wanted(layer, miss));
       assert.ok((await got).equals(layer.bytes));
     });
 

@@ -56,6 +56,8 @@ export class FlatFuse implements AsyncDisposable {
   readonly #thread = new SyscallThread();
   readonly #servers: readonly Server[];
   readonly #usedSlots = new Set<number>();
+  /** Size of each miss that was not answered, by the lower word of its number: one entry per request that the kernel holds, which bounds it. */
+  readonly #wanted = new Map<number, number>();
   readonly #initialised = Promise.withResolvers<boolean | undefined>();
   readonly #header = new Uint32Array(OUT_HEADER_BYTES / 4);
   readonly #headerBytes = new Uint8Array(this.#header.buffer);
@@ -126,24 +128,26 @@ export class FlatFuse implements AsyncDisposable {
   /**
    * Answers a miss, in one write and without a copy.
    *
-   * @param sizeBytes what the miss wants
-   * @param parts together exactly that many bytes
-   * @throws {FuseError} `REPLY_FAILED` when they are not (a short answer would shrink the file for the kernel for good, so EIO was answered instead),
+   * @param data exactly as many bytes as the miss wants, in one part or several; the caller's again when this returns
+   * @throws {FuseError} `REPLY_FAILED` when it is not that many (a short answer would shrink the file for the kernel for good, so EIO was answered instead),
    * or when the kernel refuses the answer. An asker that is gone is no error.
    */
-  reply(uniqueLow: number, uniqueHigh: number, sizeBytes: number, parts: Uint8Array | readonly Uint8Array[]): void {
-    const list: readonly Uint8Array[] = parts instanceof Uint8Array ? [parts] : parts;
-    const given = list.reduce((sum, part) => sum + part.length, 0);
-    if (given !== sizeBytes) {
+  reply(uniqueLow: number, uniqueHigh: number, data: Uint8Array | readonly Uint8Array[]): void {
+    const parts: readonly Uint8Array[] = data instanceof Uint8Array ? [data] : data;
+    const sizeBytes = parts.reduce((sum, part) => sum + part.length, 0);
+    const wantedBytes = this.#wanted.get(uniqueLow);
+    if (wantedBytes !== undefined && wantedBytes !== sizeBytes) {
       this.replyError(uniqueLow, uniqueHigh);
-      throw new FuseError('REPLY_FAILED', `answer of ${given} bytes to a read of ${sizeBytes}`);
+      throw new FuseError('REPLY_FAILED', `answer of ${sizeBytes} bytes to a read of ${wantedBytes}`);
     }
+    this.#wanted.delete(uniqueLow);
     putHeader(this.#header, uniqueLow, uniqueHigh, OUT_HEADER_BYTES + sizeBytes);
-    this.#write(() => writevSync(this.#options.fd, [this.#headerBytes, ...list]));
+    this.#write(() => writevSync(this.#options.fd, [this.#headerBytes, ...parts]));
   }
 
   /** Answers a miss with an error. @param errno positive; EIO by default */
   replyError(uniqueLow: number, uniqueHigh: number, errno: number = constants.errno.EIO): void {
+    this.#wanted.delete(uniqueLow);
     putError(this.#header, uniqueLow, uniqueHigh, errno);
     this.#write(() => writeSync(this.#options.fd, this.#headerBytes));
   }
@@ -245,7 +249,7 @@ export class FlatFuse implements AsyncDisposable {
     const ready = Promise.withResolvers<unknown>();
     const ended = Promise.withResolvers<unknown>();
     worker.on('message', (report: WorkerReport) => {
-      if (report.kind === 'miss') this.#options.onMiss(report);
+      if (report.kind === 'miss') this.#miss(report);
       else if (report.kind === 'ready') ready.resolve(undefined);
       else if (report.kind === 'initialised') this.#initialised.resolve(report.hasResend);
       else if (report.kind === 'refused') this.#options.log.error({ errno: report.errno }, 'kernel refused a fuse answer');
@@ -264,6 +268,11 @@ export class FlatFuse implements AsyncDisposable {
     });
     ready.promise.catch(() => undefined); // looked at in `#begin`, if it comes to that
     return { worker, changes, ready: ready.promise, ended: ended.promise };
+  }
+
+  #miss(miss: Miss): void {
+    this.#wanted.set(miss.uniqueLow, miss.sizeBytes);
+    this.#options.onMiss(miss);
   }
 
   #lose(reason: string): void {
