@@ -37,7 +37,8 @@ export class ArtifactCache implements AsyncDisposable {
     const writing = this.#store
       .write(descriptor, inTurn(pieces), { labels }, signal)
       .catch((error: unknown) => {
-        if (!this.#stop.signal.aborted) this.#log.warn({ digest: descriptor.digest, error: describeError(error) }, 'artifact cannot be kept in the content store');
+        if (!this.#stop.signal.aborted)
+          this.#log.warn({ digest: descriptor.digest, error: describeError(error) }, 'artifact cannot be kept in the content store');
       })
       .finally(() => this.#writing.delete(writing));
     this.#writing.add(writing);

@@ -42,13 +42,19 @@ export function fetchService(fetcher: ServableFetcher): ServiceImplementation {
     readBlob: ({ image, digest, offset, length, priority }, { signal }) =>
       answers(() => {
         const range = { offsetBytes: toNumber(offset, 'offset'), lengthBytes: toNumber(length, 'length') };
-        return joinPieces(fetcher.read({ ...fromWireImage(image), digest, ...range, priority: fromWirePriority(priority) }, signal), MAX_PIECE_BYTES);
+        return joinPieces(
+          fetcher.read({ ...fromWireImage(image), digest, ...range, priority: fromWirePriority(priority) }, signal),
+          MAX_PIECE_BYTES,
+        );
       }, signal),
   });
 }
 
 /** Pieces as messages, and a failure as the last of them. */
-async function* answers(pieces: () => AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<api.ReadBlobResponse & api.ReadArtifactResponse> {
+async function* answers(
+  pieces: () => AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): AsyncGenerator<api.ReadBlobResponse & api.ReadArtifactResponse> {
   try {
     for await (const piece of pieces()) yield { piece: Buffer.from(piece.buffer, piece.byteOffset, piece.length) };
   } catch (error) {

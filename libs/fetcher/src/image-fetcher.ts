@@ -35,18 +35,18 @@ export interface ArtifactRequest extends PulledImage {
   readonly descriptor: Pick<Descriptor, 'digest' | 'size'>;
 }
 
-/** Who speaks to registries for the snapshotter: in this process, or over a socket. */
+/** Who speaks to registries for the snapshotter: in this process, or over a socket. What it throws carries a `FetcherErrorCode`, whichever library it comes from. */
 export interface ImageFetcher extends BlobSource {
   /**
    * Finds an image's manifest and its index: the one that is named, else that of the manifest's annotation (v2), else the first that refers to the manifest (v1).
    * An annotation whose index cannot be had is an error, not a reason to look for v1.
-   * @throws {FetcherError} `NO_INDEX` when there is none, or neither kind may be looked for; other codes say why it could not be told
+   * @throws with code `NO_INDEX` when there is none, or neither kind may be looked for; other codes say why it could not be told
    */
   resolveImage(request: ResolveImageRequest, signal: AbortSignal): Promise<ResolvedImage>;
 
   /**
    * A zTOC, prefetch list or config, checked against its digest. The caller owns the buffer.
-   * @throws {FetcherError}
+   * @throws with code `TOO_LARGE` above half a gigabyte, `DIGEST_MISMATCH`, and those of registries
    */
   readArtifact(request: ArtifactRequest, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
 }

@@ -1,10 +1,20 @@
 import type { ContentStore } from '@soci/content';
-import { isDigest, type Descriptor, ImageError, type ImageReference, MAX_MANIFEST_BYTES, MEDIA_TYPE, parseManifest, parseReference } from '@soci/image';
+import {
+  isDigest,
+  type Descriptor,
+  ImageError,
+  type ImageReference,
+  MAX_MANIFEST_BYTES,
+  MEDIA_TYPE,
+  parseManifest,
+  parseReference,
+} from '@soci/image';
 import { annotation, ANNOTATION, parseSociIndex, sociArtifactType } from '@soci/index';
 import type { BlobRequest } from '@soci/layer';
 import type { Logger } from '@soci/log';
 import type { RegistryClient } from '@soci/registry';
 import { ArtifactCache, keepLabels } from './artifact-cache.ts';
+import { checkedArtifact } from './checked-artifact.ts';
 import { FetcherError } from './errors.ts';
 import type { ServableFetcher } from './fetch-service.ts';
 import type { ArtifactRequest, IndexOrigin, ResolvedImage, ResolveImageRequest } from './image-fetcher.ts';
@@ -21,9 +31,6 @@ export interface RegistryImageFetcherOptions {
 
 /** zTOCs and other artifacts fetched at the same time. */
 const MAX_PARALLEL_ARTIFACTS = 8;
-/** A zTOC has 32 KiB for every span of 4 MiB and some 300 bytes for every file: this is a layer of tens of gigabytes. */
-const MAX_ARTIFACT_BYTES = 512 << 20;
-
 interface Document {
   readonly descriptor: Descriptor;
   readonly bytes: Uint8Array;
@@ -59,10 +66,9 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
   }
 
   async readArtifact({ reference, descriptor }: ArtifactRequest, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    const { digest, size } = descriptor;
-    if (!isDigest(digest) || !Number.isSafeInteger(size) || size < 0) throw new FetcherError('REQUEST_INVALID', `artifact ${digest}: no such descriptor`);
-    if (size > MAX_ARTIFACT_BYTES) throw new FetcherError('TOO_LARGE', `artifact ${digest}: ${size} bytes are more than ${MAX_ARTIFACT_BYTES}`);
-    using _turn = await this.#artifacts.enter(signal);
+    const { digest, size } = checkedArtifact(descriptor);
+    using turn = new DisposableStack();
+    turn.use(await this.#artifacts.enter(signal));
     const cached = await this.#cache?.read(digest, size, signal);
     if (cached?.length === size) return ownBuffer(cached);
     const bytes = new Uint8Array(size);
@@ -125,7 +131,12 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
       return { digest: first.digest, origin: 'referrers' };
     }
     log.debug('soci v1 referrers not found');
-    throw new FetcherError('NO_INDEX', pullModes.sociV2 ? 'the manifest names no soci v2 index, and no soci v1 index refers to it' : 'no soci v1 index refers to the manifest');
+    throw new FetcherError(
+      'NO_INDEX',
+      pullModes.sociV2
+        ? 'the manifest names no soci v2 index, and no soci v1 index refers to it'
+        : 'no soci v1 index refers to the manifest',
+    );
   }
 
   async #manifest(reference: ImageReference, digest: string, signal: AbortSignal): Promise<Document> {

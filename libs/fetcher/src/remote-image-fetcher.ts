@@ -1,6 +1,7 @@
 import { hasCode } from '@soci/errors';
 import type { BlobRequest } from '@soci/layer';
 import type { fetch as api, ServiceClient } from '@soci/proto';
+import { checkedArtifact } from './checked-artifact.ts';
 import { FetcherError } from './errors.ts';
 import type { ArtifactRequest, ImageFetcher, ResolvedImage, ResolveImageRequest } from './image-fetcher.ts';
 import { toResolvedImage } from './resolved-image.ts';
@@ -41,11 +42,13 @@ export class RemoteImageFetcher implements ImageFetcher {
   }
 
   async readArtifact(request: ArtifactRequest, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    const { digest, size } = request.descriptor;
+    const { digest, size } = checkedArtifact(request.descriptor);
     const bytes = new Uint8Array(size);
     let filled = 0;
     const descriptor = toWireDescriptor(request.descriptor);
-    for await (const piece of pieces(signal, () => this.#client.readArtifact({ image: toWireImage(request), descriptor }, { signal, ...NO_DEADLINE }))) {
+    for await (const piece of pieces(signal, () =>
+      this.#client.readArtifact({ image: toWireImage(request), descriptor }, { signal, ...NO_DEADLINE }),
+    )) {
       if (filled + piece.length > size) throw new FetcherError('SIZE_MISMATCH', `artifact ${digest}: more than ${size} bytes`);
       bytes.set(piece, filled);
       filled += piece.length;

@@ -15,7 +15,12 @@ export function fromWireImage(image: api.Image | undefined): PulledImage {
   return { reference: image.reference, namespaces: image.namespaces };
 }
 
-export function toWireDescriptor({ mediaType, digest, size, annotations }: Pick<Descriptor, 'digest' | 'size'> & Partial<Descriptor>): api.Descriptor {
+export function toWireDescriptor({
+  mediaType,
+  digest,
+  size,
+  annotations,
+}: Pick<Descriptor, 'digest' | 'size'> & Partial<Descriptor>): api.Descriptor {
   return { mediaType: mediaType ?? '', digest, size: BigInt(size), annotations: { ...annotations } };
 }
 

@@ -1,0 +1,50 @@
+import { join } from 'node:path';
+import type { SnapshotterConfig } from '@soci/config';
+import { ContainerdStore, containerdApi, OciLayoutStore, type ContentStore } from '@soci/content';
+import { DockerConfigSource, dockerConfigPath, type CredentialSource } from '@soci/keychain';
+import type { Logger } from '@soci/log';
+import { openChannel } from '@soci/rpc';
+import { proxyFromEnv, RegistryClient } from '@soci/registry';
+import { RegistryImageFetcher } from './registry-image-fetcher.ts';
+
+export interface CreateFetcherOptions {
+  readonly config: SnapshotterConfig;
+  /** State folder; artifacts are kept in `content/` below it when `[content_store] type` is `soci`. */
+  readonly root: string;
+  /** Of the service: `HOME`, `DOCKER_CONFIG`, `DOCKER_AUTH_CONFIG`, `HTTPS_PROXY` and their like. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly userAgent: string;
+  readonly log: Logger;
+}
+
+/** containerd namespace whose content the artifacts are put beside. */
+const CRI_NAMESPACE = 'k8s.io';
+
+/** The fetcher as config.toml describes it: registry client, credential sources in the documented order, content store. */
+export function createFetcher({ config, root, env, userAgent, log }: CreateFetcherOptions): RegistryImageFetcher & AsyncDisposable {
+  const credentials: CredentialSource = new DockerConfigSource({ path: dockerConfigPath(env), env, log });
+  const { http, blob } = config;
+  const registry = new RegistryClient({
+    credentials,
+    log,
+    userAgent,
+    proxy: proxyFromEnv(env),
+    http: {
+      dialTimeoutMs: http.dialTimeoutMsec,
+      responseHeaderTimeoutMs: http.responseHeaderTimeoutMsec,
+      requestTimeoutMs: http.requestTimeoutMsec,
+      maxRetries: http.maxRetries,
+      minWaitMs: http.minWaitMsec,
+      maxWaitMs: http.maxWaitMsec,
+    },
+  });
+  void blob;
+  const store = openStore(config, root);
+  return new RegistryImageFetcher({ registry, log, store });
+}
+
+function openStore({ contentStore }: SnapshotterConfig, root: string): ContentStore {
+  if (contentStore.type === 'soci') return new OciLayoutStore(join(root, 'content'));
+  const channel = openChannel({ address: contentStore.containerdAddress, headers: { 'containerd-namespace': CRI_NAMESPACE } });
+  return new ContainerdStore({ api: containerdApi(channel) });
+}
