@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chmod, chown, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { ImageReference } from '@soci/image';
+import { collectLogs } from '@soci/log';
+import { DockerConfigSource, dockerConfigPath, type Answer, type Lookup } from './index.ts';
+
+const signal = new AbortController().signal;
+
+async function tempDir(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'soci-keychain-'));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+async function sourceOf(t: TestContext, text: string | object, env: Record<string, string> = {}) {
+  const directory = await tempDir(t);
+  const path = join(directory, 'config.json');
+  await writeFile(path, typeof text === 'string' ? text : JSON.stringify(text), { mode: 0o600 });
+  const logs = collectLogs();
+  return {
+    directory,
+    path,
+    ...logs,
+    source: new DockerConfigSource({ path, env: { PATH: `${directory}:/usr/bin:/bin`, ...env }, log: logs.log }),
+  };
+}
+
+function lookup(host: string, repository = 'team/app'): Lookup {
+  return { host, reference: new ImageReference({ host, repository }), namespaces: [] };
+}
+
+function entry(user: string): { readonly auth: string } {
+  return { auth: Buffer.from(`${user}:pw`).toString('base64') };
+}
+
+function user(answer: Answer): string | undefined {
+  const credential = answer.kind === 'candidates' ? answer.credentials[0] : undefined;
+  return credential?.kind === 'basic' ? credential.username : undefined;
+}
+
+describe('DockerConfigSource', () => {
+  it('reads the file again when it is written anew or replaced by renaming, and only then', async (t) => {
+    const { source, path, directory } = await sourceOf(t, { auths: { 'a.example': entry('one') } });
+    assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'one');
+    await writeFile(path, JSON.stringify({ auths: { 'a.example': entry('two') } }));
+    assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'two');
+    const other = join(directory, 'next');
+    await writeFile(other, JSON.stringify({ auths: { 'a.example': entry('six') } }), { mode: 0o600 });
+    await rename(other, path);
+    assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'six');
+    await rm(path);
+    assert.deepEqual(await source.resolve(lookup('a.example'), signal), { kind: 'none' });
+  });
+
+  it('names the entry and the file that a credential came from', async (t) => {
+    const { source, path } = await sourceOf(t, { auths: { 'https://a.example/v2/': entry('one') } });
+    const answer = await source.resolve(lookup('a.example'), signal);
+    assert.ok(answer.kind === 'candidates');
+    assert.equal(answer.origin, `docker-config (https://a.example/v2/ in ${path})`);
+  });
+
+  it('takes a broken file for no credential and warns once, naming the file', async (t) => {
+    const { source, path, lines } = await sourceOf(t, '{"auths": {"a.example": {"auth": "c2VjcmV0OnNlY3JldA=="}');
+    for (let i = 0; i < 3; i++) assert.deepEqual(await source.resolve(lookup('a.example'), signal), { kind: 'none' });
+    assert.equal(lines.length, 1);
+    assert.ok(lines[0]?.includes(path));
+    assert.doesNotMatch(lines.join(), /c2VjcmV0/);
+  });
+
+  for (const [name, text] of [
+    ['a byte-order mark', '\ufeff{}'],
+    ['a list', '[]'],
+    ['auths that is no object', '{"auths": []}'],
+    ['credsStore that is no text', '{"credsStore": 1}'],
+    ['nesting without end', '['.repeat(100_000)],
+    ['more than a mebibyte', `{"auths": {"a.example": {"email": "${'x'.repeat(1024 * 1024)}"}}}`],
+  ] as const) {
+    it(`warns of ${name}`, async (t) => {
+      const { source, lines } = await sourceOf(t, text);
+      assert.deepEqual(await source.resolve(lookup('a.example'), signal), { kind: 'none' });
+      assert.match(lines.join(), /docker config not usable/);
+    });
+  }
+
+  it('warns of an entry that is broken, names it, and uses the others', async (t) => {
+    const { source, lines } = await sourceOf(t, {
+      auths: { 'bad.example': { auth: 'no base64!' }, 'odd.example': { auth: 7 }, 'a.example': entry('one') },
+    });
+    assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'one');
+    assert.match(lines.join('\n'), /"key":"bad.example".*entry skipped[^]*"key":"odd.example"/);
+    assert.doesNotMatch(lines.join(), /no base64!/);
+  });
+
+  it('merges a map that is given twice, the last entry of a name winning', async (t) => {
+    const { source } = await sourceOf(
+      t,
+      `{"auths": {"a.example": ${JSON.stringify(entry('one'))}, "b.example": ${JSON.stringify(entry('old'))}}, "Auths": {"b.example": ${JSON.stringify(entry('new'))}}}`,
+    );
+    assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'one');
+    assert.equal(user(await source.resolve(lookup('b.example'), signal)), 'new');
+  });
+
+  it('refuses a file that others can write, and says which', async (t) => {
+    const { source, path } = await sourceOf(t, { auths: { 'a.example': entry('one') } });
+    for (const mode of [0o620, 0o602, 0o666]) {
+      await chmod(path, mode);
+      await assert.rejects(
+        source.resolve(lookup('a.example'), signal),
+        (error: Error) => 'code' in error && error.code === 'SOURCE_UNTRUSTED' && error.message.includes(path),
+      );
+    }
+    await chmod(path, 0o600);
+    assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'one');
+  });
+
+  it('refuses a file of another user', { skip: userInfo().uid !== 0 && 'needs root' }, async (t) => {
+    const { source, path } = await sourceOf(t, { auths: { 'a.example': entry('one') } });
+    await chown(path, 12345, 12345);
+    await assert.rejects(source.resolve(lookup('a.example'), signal), { code: 'SOURCE_UNTRUSTED' });
+  });
+
+  it('warns of a file that others can read', async (t) => {
+    const { source, path, lines } = await sourceOf(t, { auths: { 'a.example': entry('one') } });
+    await chmod(path, 0o644);
+    assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'one');
+    assert.match(lines.join(), /can be read by other users/);
+  });
+
+  it('is not held up by a pipe in the place of the file', async (t) => {
+    const directory = await tempDir(t);
+    const path = join(directory, 'config.json');
+    execFileSync('mkfifo', ['-m', '600', path]);
+    const { log, lines } = collectLogs();
+    assert.deepEqual(await new DockerConfigSource({ path, env: {}, log }).resolve(lookup('a.example'), signal), { kind: 'none' });
+    assert.match(lines.join(), /not a regular file/);
+  });
+
+  it('ignores a DOCKER_AUTH_CONFIG that is broken, with a warning that does not quote it', async (t) => {
+    const { source, lines } = await sourceOf(
+      t,
+      { auths: { 'a.example': entry('one') } },
+      { DOCKER_AUTH_CONFIG: '{"auths": {"a.example": {"auth": "dHdvOnB3"}}} {}' },
+    );
+    assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'one');
+    assert.match(lines.join(), /DOCKER_AUTH_CONFIG ignored/);
+    assert.doesNotMatch(lines.join(), /dHdvOnB3/);
+  });
+
+  it('serves a path of Docker Hub under any of its names, and no other path', async (t) => {
+    const { source } = await sourceOf(t, { auths: { 'docker.io/team': entry('team'), 'index.docker.io/library/nginx': entry('nginx') } });
+    assert.equal(user(await source.resolve(lookup('registry-1.docker.io', 'team/app'), signal)), 'team');
+    assert.equal(user(await source.resolve(lookup('registry-1.docker.io', 'library/nginx'), signal)), 'nginx');
+    assert.deepEqual(await source.resolve(lookup('registry-1.docker.io', 'library/httpd'), signal), { kind: 'none' });
+  });
+});
+
+describe('dockerConfigPath', () => {
+  it('goes by DOCKER_CONFIG, HOME and the password database, in this order', () => {
+    assert.equal(dockerConfigPath({ DOCKER_CONFIG: '/etc/docker', HOME: '/home/u' }), '/etc/docker/config.json');
+    assert.equal(dockerConfigPath({ HOME: '/home/u' }), '/home/u/.docker/config.json');
+    assert.equal(dockerConfigPath({}), join(userInfo().homedir, '.docker/config.json'));
+  });
+});
