@@ -4,14 +4,14 @@ import { describe, it, type TestContext } from 'node:test';
 import { hasCode } from '@soci/errors';
 import { sha256Digest, type Descriptor } from '@soci/image';
 import type { ImageStore } from './image-store.ts';
-import type { ContentStore } from './store.ts';
+import type { ContentStore, ListableStore } from './store.ts';
 
 const signal = new AbortController().signal;
 const OCTETS = 'application/octet-stream';
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 
 /** What every {@link ContentStore} has to do. For tests. @param open gives a store to work in; blobs of other tests may be in it */
-export function contentStoreConformance(name: string, open: (t: TestContext) => Promise<ContentStore>): void {
+export function contentStoreConformance(name: string, open: (t: TestContext) => Promise<ListableStore>): void {
   describe(`${name} as a content store`, () => {
     it('keeps what is written, under its digest', async (t) => {
       const store = await open(t);
@@ -103,6 +103,20 @@ export function contentStoreConformance(name: string, open: (t: TestContext) => 
       const write = store.write(descriptor, stopAfterFirst(bytes, stop), {}, stop.signal);
       await assert.rejects(write, /enough/);
       assert.equal(await store.stat(descriptor.digest, signal), undefined);
+    });
+
+    it('lists each blob once', async (t) => {
+      const store = await open(t);
+      const blobs = [blob('listed 1', 10), blob('listed 2', 20)];
+      for (const { descriptor, bytes } of blobs) await store.write(descriptor, bytes, {}, signal);
+      const sizes: number[] = [];
+      for await (const { digest, sizeBytes } of store.list(signal)) {
+        if (blobs.some(({ descriptor }) => descriptor.digest === digest)) sizes.push(sizeBytes);
+      }
+      assert.deepEqual(
+        sizes.sort((a, b) => a - b),
+        [10, 20],
+      );
     });
 
     it('forgets what is deleted', async (t) => {

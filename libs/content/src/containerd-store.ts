@@ -10,7 +10,7 @@ import { ContentError } from './errors.ts';
 import { fileBlob } from './file-blob.ts';
 import { readWhole } from './read-whole.ts';
 import { rechunk } from './rechunk.ts';
-import type { BlobInfo, BlobReader, ContentStore, WriteOptions } from './store.ts';
+import type { BlobInfo, BlobReader, ListableStore, WriteOptions } from './store.ts';
 
 export interface ContainerdStoreOptions {
   readonly api: ContainerdApi;
@@ -26,7 +26,7 @@ const NO_DEADLINE = { deadlineMs: Infinity } as const;
 const ABORT_TIMEOUT_MS = 10_000;
 
 /** containerd's content store, by its gRPC API. Blobs are read from containerd's own files where they can be reached. */
-export class ContainerdStore implements ContentStore {
+export class ContainerdStore implements ListableStore {
   readonly kind = 'containerd';
   readonly #api: ContainerdApi;
   readonly #leaseId: string | undefined;
@@ -104,6 +104,16 @@ export class ContainerdStore implements ContentStore {
       await this.#api.content.delete({ digest }, { signal });
     } catch (cause) {
       if (!hasCode(cause, 'NOT_FOUND')) throw fromContainerd(`delete ${digest}`, cause, signal);
+    }
+  }
+
+  async *list(signal: AbortSignal): AsyncGenerator<BlobInfo> {
+    try {
+      for await (const { info } of this.#api.content.list({ filters: [] }, { signal, ...NO_DEADLINE })) {
+        yield* info.map(({ digest, size, labels }) => ({ digest, sizeBytes: Number(size), labels }));
+      }
+    } catch (cause) {
+      throw fromContainerd('list the content store', cause, signal);
     }
   }
 

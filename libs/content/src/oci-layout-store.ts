@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, isNotFound } from '@soci/errors';
-import { isIndexType, isManifestType, type Descriptor } from '@soci/image';
+import { isDigest, isIndexType, isManifestType, type Descriptor } from '@soci/image';
 import { BlobCheck, splitDigest } from './blob-check.ts';
 import { ContentError } from './errors.ts';
 import { fileBlob, toContentError } from './file-blob.ts';
 import { OciLayoutIndex } from './oci-layout-index.ts';
 import { readWhole } from './read-whole.ts';
-import type { BlobInfo, BlobReader, ContentStore, WriteOptions } from './store.ts';
+import type { BlobInfo, BlobReader, ListableStore, WriteOptions } from './store.ts';
 
 const DIRECTORY_MODE = 0o700;
 const BLOB_MODE = 0o444;
@@ -21,7 +21,7 @@ const STALE_INGEST_MS = 24 * 60 * 60 * 1_000;
  *
  * @see https://github.com/opencontainers/image-spec/blob/main/image-layout.md
  */
-export class OciLayoutStore implements ContentStore {
+export class OciLayoutStore implements ListableStore {
   readonly kind = 'soci';
   readonly #root: string;
   readonly #index: OciLayoutIndex;
@@ -97,6 +97,16 @@ export class OciLayoutStore implements ContentStore {
     await this.#index.remove(digest);
   }
 
+  async *list(signal: AbortSignal): AsyncGenerator<BlobInfo> {
+    for (const algorithm of await namesIn(join(this.#root, 'blobs'))) {
+      for (const hex of await namesIn(join(this.#root, 'blobs', algorithm))) {
+        const digest = `${algorithm}:${hex}`;
+        const info = isDigest(digest) ? await this.stat(digest, signal) : undefined;
+        if (info !== undefined) yield info;
+      }
+    }
+  }
+
   #pathOf(digest: string): string {
     const { algorithm, hex } = splitDigest(digest);
     return join(this.#root, 'blobs', algorithm, hex);
@@ -135,6 +145,15 @@ async function ingestFile(
 async function syncDirectory(path: string): Promise<void> {
   await using directory = await open(path, 'r');
   await directory.sync();
+}
+
+async function namesIn(directory: string): Promise<readonly string[]> {
+  try {
+    return await readdir(directory);
+  } catch (cause) {
+    if (isNotFound(cause)) return [];
+    throw toContentError(directory, cause);
+  }
 }
 
 async function removeStaleIngests(directory: string): Promise<void> {

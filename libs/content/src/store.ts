@@ -45,6 +45,11 @@ export interface ContentStore {
   delete(digest: string, signal: AbortSignal): Promise<void>;
 }
 
+/** A store whose blobs can be gone through, each once, in no particular order. */
+export interface ListableStore extends ContentStore {
+  list(signal: AbortSignal): AsyncIterable<BlobInfo>;
+}
+
 export interface WriteOptions {
   readonly labels?: Readonly<Record<string, string>>;
 }

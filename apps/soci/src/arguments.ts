@@ -1,0 +1,25 @@
+/** The names of flags as they are declared, without dashes. */
+export interface KnownFlags {
+  readonly long: ReadonlySet<string>;
+  /** Those that take no value. */
+  readonly boolean: ReadonlySet<string>;
+}
+
+/**
+ * Brings a command line into the form that our parser takes. The Go tool's one is more generous: long flags may have one dash, and flags without a value may be given one
+ * (`--force=false`).
+ */
+export function normalizeArguments(args: readonly string[], { long, boolean }: KnownFlags): readonly string[] {
+  const end = args.indexOf('--');
+  const flags = end < 0 ? args : args.slice(0, end);
+  const normal = flags.flatMap((argument) => {
+    const match = /^--?([a-z][a-z-]+)(?:=(.*))?$/s.exec(argument);
+    const [, name = '', value] = match ?? [];
+    if (!long.has(name)) return [argument];
+    if (value === undefined) return [`--${name}`];
+    if (!boolean.has(name)) return [`--${name}=${value}`];
+    if (/^(?:1|t|T|true|TRUE|True)$/.test(value)) return [`--${name}`];
+    return /^(?:0|f|F|false|FALSE|False)$/.test(value) ? [] : [`--${name}=${value}`];
+  });
+  return end < 0 ? normal : [...normal, ...args.slice(end)];
+}

@@ -1,0 +1,21 @@
+export type CliErrorCode =
+  | 'USAGE' // the command line is not one that we understand
+  | 'ARGUMENT_MISSING'
+  | 'ARGUMENT_INVALID'
+  | 'NOT_FOUND'
+  | 'WRONG_KIND' // a digest of something else than the command is for
+  | 'OUTPUT_FAILED'
+  | 'UNREACHABLE'
+  | 'PUSH_FAILED'
+  | 'TIMEOUT';
+
+/** What a command cannot do. `message` is what the user reads after `soci: `. */
+export class CliError extends Error {
+  override readonly name = 'CliError';
+  readonly code: CliErrorCode;
+
+  constructor(code: CliErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

@@ -1,0 +1,181 @@
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { normalizeArguments, type KnownFlags } from './arguments.ts';
+import { CliError } from './errors.ts';
+import { explain } from './explain.ts';
+import { print, type Host } from './host.ts';
+import {
+  addBuildOptions,
+  addGlobalOptions,
+  addPlatformOptions,
+  addRegistryOptions,
+  parseUploads,
+  sliceOption,
+  toGlobals,
+  type GlobalOptions,
+} from './options.ts';
+import { Session } from './session.ts';
+import { VERSION } from './version.ts';
+
+/** What a command does: its positional arguments, its flags, and what it works with. */
+type Action<Options> = (args: readonly string[], options: Options, session: Session) => Promise<void>;
+
+const FAILURE = 1;
+/** What the Go tool answers to a command that it does not know. */
+const NO_SUCH_COMMAND = 3;
+
+/** Runs one command line. Nothing is thrown: what went wrong is one line on standard error, and the exit status. */
+export async function runCommandLine(args: readonly string[], host: Host): Promise<number> {
+  const program = declare(host);
+  let globals: GlobalOptions | undefined;
+  program.hook('preAction', (_, command) => {
+    globals = toGlobals(command.optsWithGlobals());
+  });
+  try {
+    await program.parseAsync(normalizeArguments(args, knownFlags(program)), { from: 'user' });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return usage(error, program, host);
+    if (error instanceof NoSuchCommand) {
+      print(host.stderr, `No help topic for '${error.message}'`);
+      return NO_SUCH_COMMAND;
+    }
+    print(host.stderr, `soci: ${explain(error, globals)}`);
+    return FAILURE;
+  }
+}
+
+class NoSuchCommand extends Error {}
+
+function declare(host: Host): Command {
+  const program = addGlobalOptions(new Command('soci'), host)
+    .version(`soci version ${VERSION}`, '-v, --version', 'print the version')
+    .description('Makes container images start before they are downloaded: SOCI indexes and their artifacts.')
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => host.stdout.write(text), writeErr: () => undefined });
+  group(program, host);
+
+  const index = group(program.command('index').description('manage indices'), host);
+  command(index, 'list', 'list indices', async () => (await import('./commands/index-list.ts')).indexList, host)
+    .alias('ls')
+    .option('--ref <ref>', 'only indices of this image')
+    .option('-q, --quiet', 'print digests only')
+    .addOption(sliceOption('-p, --platform <value>', 'only indices of this platform'));
+  command(index, 'info', 'display an index', async () => (await import('./commands/index-info.ts')).indexInfo, host).argument('[digest]');
+  command(index, 'remove', 'remove indices', async () => (await import('./commands/index-remove.ts')).indexRemove, host)
+    .alias('rm')
+    .argument('[digest...]')
+    .option('--ref <ref>', 'remove the indices of this image');
+
+  const ztoc = group(program.command('ztoc').description('manage ztocs'), host);
+  command(ztoc, 'list', 'list ztocs', async () => (await import('./commands/ztoc-list.ts')).ztocList, host)
+    .alias('ls')
+    .option('--ztoc-digest <digest>', 'only this ztoc')
+    .option('--image-ref <ref>', 'only ztocs of this image')
+    .option('-q, --quiet', 'print digests only');
+  command(ztoc, 'info', 'get detailed info about a ztoc', async () => (await import('./commands/ztoc-info.ts')).ztocInfo, host).argument(
+    '[digest]',
+  );
+  command(
+    ztoc,
+    'get-file',
+    'read a file from a local image layer by its ztoc',
+    async () => (await import('./commands/ztoc-get-file.ts')).ztocGetFile,
+    host,
+  )
+    .argument('[digest]')
+    .argument('[file]')
+    .option('-o, --output <path>', 'write to this file instead of standard output');
+
+  const prefetch = group(program.command('prefetch').description('manage prefetch artifacts'), host);
+  command(prefetch, 'list', 'list prefetch artifacts', async () => (await import('./commands/prefetch-list.ts')).prefetchList, host)
+    .alias('ls')
+    .option('--json', 'print JSON');
+  command(prefetch, 'info', 'display a prefetch artifact', async () => (await import('./commands/prefetch-info.ts')).prefetchInfo, host)
+    .argument('[digest]')
+    .option('--json', 'print the artifact itself, too');
+
+  addBuildOptions(
+    command(program, 'create', 'create SOCI index', async () => (await import('./commands/create.ts')).create, host),
+  ).argument('[image_ref]');
+  addBuildOptions(
+    command(
+      program,
+      'convert',
+      'convert an OCI image to a SOCI enabled image',
+      async () => (await import('./commands/convert.ts')).convert,
+      host,
+    ),
+  )
+    .argument('[image_ref]')
+    .argument('[dest_ref]')
+    .option('--standalone', 'work on OCI image layouts (folders or tar files), without containerd')
+    .option('--format <value>', 'what --standalone writes: oci-archive or oci-dir', layoutFormat, 'oci-archive');
+  addPlatformOptions(
+    addRegistryOptions(
+      command(program, 'push', 'push SOCI artifacts to a registry', async () => (await import('./commands/push.ts')).push, host),
+    ),
+  )
+    .argument('[ref]')
+    .option('--snapshotter <name>', 'accepted for compatibility; the artifacts are found without it')
+    .option('--existing-index <mode>', 'when the registry has an index already: warn, skip or allow', 'warn')
+    .option('--max-concurrent-uploads <n>', 'uploads at a time', parseUploads, 3n)
+    .option('-q, --quiet', 'print the digests of pushed indices only');
+  command(program, 'rebuild-db', 'rebuild the artifacts database', async () => (await import('./commands/rebuild-db.ts')).rebuildDb, host);
+  return program;
+}
+
+/** A command without an action of its own: alone it shows its help. */
+function group(parent: Command, host: Host): Command {
+  return parent.allowExcessArguments().action((_, self: Command) => {
+    const [unknown] = self.args;
+    if (unknown !== undefined) throw new NoSuchCommand(unknown);
+    host.stdout.write(self.helpInformation());
+  });
+}
+
+function command<Options>(parent: Command, name: string, description: string, load: () => Promise<Action<Options>>, host: Host): Command {
+  return parent
+    .command(name)
+    .description(description)
+    .allowExcessArguments()
+    .action(async (...parameters: unknown[]) => {
+      const self = parameters.at(-1) as Command;
+      const options = self.optsWithGlobals();
+      await using session = new Session(toGlobals(options), host);
+      if (options.standalone !== true) await session.ensureRoot();
+      const action = await load();
+      await action(self.args, options as Options, session);
+    });
+}
+
+function layoutFormat(value: string): string {
+  if (value === 'oci-archive' || value === 'oci-dir') return value;
+  throw new InvalidArgumentError(`unsupported output format "${value}": must be "oci-archive" or "oci-dir"`);
+}
+
+function knownFlags(program: Command): KnownFlags {
+  const options = [program, ...program.commands, ...program.commands.flatMap((child) => child.commands)].flatMap((child) => child.options);
+  const names = options.map((option) => option.long?.slice(2) ?? '');
+  return {
+    long: new Set([...names, 'help', 'version']),
+    boolean: new Set(options.filter((option) => !option.required && !option.optional).map((option) => option.long?.slice(2) ?? '')),
+  };
+}
+
+/** Help and version come as "errors", too; they are what was asked for. */
+function usage(error: CommanderError, program: Command, host: Host): number {
+  if (error.exitCode === 0) return 0;
+  const message = usageMessage(error);
+  print(host.stderr, `Incorrect Usage: ${message}\n`);
+  host.stdout.write(program.helpInformation());
+  print(host.stderr, `soci: ${explain(new CliError('USAGE', message))}`);
+  return FAILURE;
+}
+
+function usageMessage({ code, message }: CommanderError): string {
+  const text = message.replace(/^error: /, '');
+  const [, flag = ''] = /'(-[^']*)'/.exec(text) ?? [];
+  if (code === 'commander.unknownOption') return `flag provided but not defined: -${flag.replace(/^-+/, '')}`;
+  if (code === 'commander.optionMissingArgument') return `flag needs an argument: ${/--[a-z-]+/.exec(flag)?.[0] ?? flag}`;
+  return text.replace(/^option '[^']*' argument '[^]*?' is invalid\. /, '');
+}
