@@ -1,11 +1,7 @@
+export { createSnapshotter, type CreateSnapshotterOptions, type RunningSnapshotter } from './create-snapshotter.ts';
 export { SnapshotError, type SnapshotErrorCode } from './errors.ts';
-export type { FileSystemCalls } from './file-system-calls.ts';
+export type { ImageSource } from './image-planner.ts';
 export { LABEL } from './labels.ts';
-export type { LazyLayers, LazyOutcome, LazyRequest, LazySnapshot } from './lazy-layers.ts';
-export type { MetadataStore } from './metadata-store.ts';
-export { needsUserXattr } from './user-xattr.ts';
-export { SnapshotDirectories } from './snapshot-directories.ts';
-export { snapshotsService } from './snapshots-service.ts';
-export type { Labels, Mount, SnapshotInfo, SnapshotKind, SnapshotRecord, Usage } from './snapshot.ts';
-export { Snapshotter, type SnapshotRequest, type SnapshotterOptions } from './snapshotter.ts';
-export { SqliteMetadataStore } from './sqlite-metadata-store.ts';
+export type { LazyMode } from './lazy-stack.ts';
+export type { Labels, Mount, SnapshotInfo, SnapshotKind, Usage } from './snapshot.ts';
+export { Snapshotter, type SnapshotRequest } from './snapshotter.ts';

@@ -19,6 +19,8 @@ export const LABEL = {
   /** The containerd namespace that pulled the layer. */
   namespace: 'containerd.io/snapshot/remote/namespace',
   hasIndex: 'containerd.io/snapshot/remote/has.soci.index.digest',
+  /** Which of the layer's names images is mounted; ours, so that a restart needs nothing but the disk. */
+  names: 'containerd.io/snapshot/remote/soci.names',
   uidMapping: 'containerd.io/snapshot/uidmapping',
   gidMapping: 'containerd.io/snapshot/gidmapping',
 } as const;

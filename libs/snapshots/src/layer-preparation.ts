@@ -19,6 +19,11 @@ export interface LayerPreparationOptions {
 /** Fields of log lines that tools look for; the values are texts. */
 const PREPARED = 'remote-snapshot-prepared';
 const DEFERRED = 'defer-snapshot-runtime';
+const DEFER_MESSAGES = {
+  'no-index': 'no valid SOCI index found; deferring to container runtime',
+  disabled: 'layers are not served lazily here; deferring to container runtime',
+  failed: 'failed to prepare remote snapshot; deferring to container runtime',
+} as const;
 
 /**
  * The part of Prepare that is about layers of images. containerd names the layer it is about to pull as the target; when the snapshotter
@@ -103,10 +108,7 @@ export class LayerPreparation {
     const { cause, reason, error, level } = outcome;
     if (cause === 'failed') this.#options.onLazyFailure?.();
     const line = { ...fields, [PREPARED]: 'false', [DEFERRED]: 'true', reason, error };
-    const message =
-      cause === 'no-index'
-        ? 'no valid SOCI index found; deferring to container runtime'
-        : 'failed to prepare remote snapshot; deferring to container runtime';
+    const message = DEFER_MESSAGES[cause];
     if (level === 'warn') log.warn(line, message);
     else log.info(line, message);
   }

@@ -36,7 +36,7 @@ export type LazyOutcome =
     };
 
 /** Serves layers before they are fetched. The decision is one for a whole image: a mixed one makes containerd fetch all later layers. */
-export interface LazyLayers extends AsyncDisposable {
+export interface LazyLayers {
   /**
    * Mounts the layer on `directory`, or declines. Never rejects because of a registry, an index or a layer: that is a reason to decline.
    * @throws the signal's reason, with nothing left mounted

@@ -42,10 +42,6 @@ class ScriptedLayers implements LazyLayers {
   ensureMounted({ record }: { readonly record: { readonly id: number } }): Promise<void> {
     return this.broken.has(record.id) ? Promise.reject(new Error('registry is down')) : Promise.resolve();
   }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return Promise.resolve();
-  }
 }
 
 interface Fixture {

@@ -1,0 +1,73 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { SnapshotterConfig } from '@soci/config';
+import type { InheritedFuse } from '@soci/fuse/launcher';
+import { Syscalls } from '@soci/linux';
+import type { Logger } from '@soci/log';
+import type { ServiceImplementation } from '@soci/rpc';
+import type { ImageSource } from './image-planner.ts';
+import { isRemote } from './labels.ts';
+import type { LazySnapshot } from './lazy-layers.ts';
+import { openLazyStack, type LazyMode, type LazyStack } from './lazy-stack.ts';
+import { idOfDirectory, SnapshotDirectories } from './snapshot-directories.ts';
+import { snapshotsService } from './snapshots-service.ts';
+import { Snapshotter } from './snapshotter.ts';
+import { SqliteMetadataStore } from './sqlite-metadata-store.ts';
+import { needsUserXattr } from './user-xattr.ts';
+
+export interface CreateSnapshotterOptions {
+  /** State root, e.g. `/var/lib/soci-snapshotter-grpc`; made when it is not there. */
+  readonly root: string;
+  readonly fuse: InheritedFuse;
+  /** Who speaks to registries; disposed of by its owner, after this. */
+  readonly fetcher: ImageSource;
+  readonly config: SnapshotterConfig;
+  readonly log: Logger;
+}
+
+/** The snapshotter, ready to be served. Ends when it is disposed of: mounts stay, for the containers that stand on them. */
+export interface RunningSnapshotter extends AsyncDisposable {
+  /** What a gRPC server has to offer. */
+  readonly services: readonly ServiceImplementation[];
+  readonly snapshotter: Snapshotter;
+  readonly mode: LazyMode;
+}
+
+/**
+ * Opens the state of a snapshotter and mounts again what was mounted lazily, from what is on disk: no registry is asked.
+ * @throws {SnapshotError} `STORE_BUSY` when another process has the root, `STORE_FOREIGN` when it belongs to another program
+ */
+export async function createSnapshotter(options: CreateSnapshotterOptions, signal: AbortSignal): Promise<RunningSnapshotter> {
+  const { log } = options;
+  const root = join(options.root, 'snapshotter');
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  await using resources = new AsyncDisposableStack();
+  const calls = resources.use(new Syscalls());
+  const store = resources.use(new SqliteMetadataStore({ path: join(root, 'metadata.db') }));
+  const directories = await SnapshotDirectories.open(root);
+  store.reserveIds(Math.max(0, ...(await directories.names()).map((name) => idOfDirectory(name) ?? 0)));
+  const stack = resources.use(await openLazyStack({ ...options, source: options.fetcher, metadata: store, directories, calls }));
+  report(stack, log);
+  await stack.layers.restore(lazySnapshots(store, directories), signal);
+  const overlayOptions = (await needsUserXattr(root)) ? ['userxattr'] : [];
+  const snapshotter = new Snapshotter({ store, directories, calls, log, lazy: stack.layers, overlayOptions });
+  const opened = resources.move();
+  return {
+    services: [snapshotsService(snapshotter)],
+    snapshotter,
+    mode: stack.mode,
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  };
+}
+
+function report({ mode }: LazyStack, log: Logger): void {
+  if (mode.mode === 'plain') log.warn(mode, 'layers cannot be served lazily, images are pulled plainly');
+  else log.info(mode, 'layers are served lazily');
+}
+
+function lazySnapshots(store: SqliteMetadataStore, directories: SnapshotDirectories): readonly LazySnapshot[] {
+  return store
+    .list()
+    .filter(({ kind, labels }) => kind === 'committed' && isRemote(labels))
+    .map((record) => ({ record, chain: store.ancestors(record.id), directory: directories.fsPathOf(record.id) }));
+}

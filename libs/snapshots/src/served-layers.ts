@@ -1,0 +1,157 @@
+import { open, type FileHandle } from 'node:fs/promises';
+import type { FlatFuse } from '@soci/fuse';
+import type { LayerData, LayerEngine, LayerNames, LayerPreparer, LayerStore } from '@soci/layer';
+import { SnapshotError } from './errors.ts';
+import { KeyLocks } from './key-locks.ts';
+import type { MountSource } from './layer-mounts.ts';
+
+export interface ServedLayersOptions {
+  readonly store: LayerStore;
+  readonly preparer: Pick<LayerPreparer, 'forget'>;
+  /** Left out where there is no FUSE mount: layers that are complete can be used all the same. */
+  readonly serving: Serving | undefined;
+}
+
+export interface Serving {
+  readonly engine: Pick<LayerEngine, 'attach' | 'detach'>;
+  readonly fuse: Pick<FlatFuse, 'addSlot' | 'removeSlot' | 'namesPath' | 'bytesPath'>;
+}
+
+interface Served {
+  readonly layer: LayerData;
+  /** Names images served through FUSE, by slot. They stay until the layer goes: a slot cannot be served twice. */
+  readonly slots: Map<number, FileHandle>;
+  readonly users: Set<number>;
+}
+
+export interface Source extends MountSource {
+  readonly namesSizeBytes: number;
+}
+
+const never = new AbortController().signal;
+
+/**
+ * The layers that snapshots of this process are mounted from. A layer is open, and served through FUSE until all of it is on disk,
+ * for as long as one snapshot uses it; with its last one its files are deleted.
+ */
+export class ServedLayers {
+  readonly #options: ServedLayersOptions;
+  readonly #locks = new KeyLocks();
+  readonly #served = new Map<string, Served>();
+  /** Layer keys by snapshot id. */
+  readonly #keyOfUser = new Map<number, string>();
+
+  constructor(options: ServedLayersOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Opens a layer for a snapshot and tells what to mount. Ends with {@link release}, also after a failure.
+   * @throws {LayerError} `NOT_FOUND` when its files are not there, `STORE_BROKEN` when they are unusable
+   */
+  async use(snapshotId: number, names: LayerNames): Promise<Source> {
+    const { layerKey } = names;
+    if (this.#keyOfUser.get(snapshotId) !== layerKey) await this.release(snapshotId); // its image was planned anew
+    return this.#locks.run(layerKey, never, async () => {
+      const served = this.#served.get(layerKey) ?? (await this.#open(layerKey));
+      served.users.add(snapshotId);
+      this.#keyOfUser.set(snapshotId, layerKey);
+      const namesFile = await open(names.path, 'r');
+      try {
+        const namesSizeBytes = (await namesFile.stat()).size;
+        if (served.layer.isComplete && !served.slots.has(names.slot)) {
+          await namesFile.close();
+          return { kind: 'files', namesPath: names.path, bytesPath: served.layer.paths.data, namesSizeBytes };
+        }
+        const { serving } = this.#options;
+        if (serving === undefined)
+          throw new SnapshotError('UNAVAILABLE', `layer ${names.layerDigest} is not complete, and there is no FUSE mount`);
+        const { fuse } = serving;
+        if (served.slots.has(names.slot)) await namesFile.close();
+        else this.#show(served, serving, names, namesFile, namesSizeBytes);
+        return { kind: 'fuse', namesPath: fuse.namesPath(names.slot), bytesPath: fuse.bytesPath(names.slot), namesSizeBytes };
+      } catch (cause) {
+        if (!served.slots.has(names.slot)) await namesFile.close();
+        throw cause;
+      }
+    });
+  }
+
+  /** Ends the use of its layer by a snapshot whose mount is gone. */
+  async release(snapshotId: number): Promise<void> {
+    const key = this.#keyOfUser.get(snapshotId);
+    if (key === undefined) return;
+    this.#keyOfUser.delete(snapshotId);
+    await this.#locks.run(key, never, async () => {
+      const served = this.#served.get(key);
+      if (served === undefined || !served.users.delete(snapshotId) || served.users.size > 0) return;
+      this.#served.delete(key);
+      await this.#close(served);
+      await this.#delete(key);
+    });
+  }
+
+  /** Closes all files, after the serving threads have ended. Nothing on disk is deleted. */
+  async close(): Promise<void> {
+    const all = [...this.#served.values()];
+    this.#served.clear();
+    this.#keyOfUser.clear();
+    for (const { layer, slots } of all) {
+      for (const namesFile of slots.values()) await namesFile.close();
+      await this.#options.store.release(layer);
+    }
+  }
+
+  /** Deletes the layers on disk that no snapshot uses: what an earlier process left, or prepared for an image whose pull was given up. */
+  async deleteUnused(used: ReadonlySet<string>): Promise<void> {
+    for (const key of await this.#options.store.layers()) {
+      if (used.has(key)) continue;
+      await this.#locks.run(key, never, async () => {
+        if (!this.#served.has(key)) await this.#delete(key);
+      });
+    }
+  }
+
+  async #open(key: string): Promise<Served> {
+    const served: Served = { layer: await this.#options.store.openLayer(key), slots: new Map(), users: new Set() };
+    this.#served.set(key, served);
+    return served;
+  }
+
+  async #delete(key: string): Promise<void> {
+    this.#options.preparer.forget(key);
+    await this.#options.store.remove(key);
+  }
+
+  #show(
+    { layer, slots }: Served,
+    { fuse, engine }: Serving,
+    { slot, layerDigest }: LayerNames,
+    namesFile: FileHandle,
+    namesSizeBytes: number,
+  ): void {
+    fuse.addSlot({
+      slot,
+      namesFd: namesFile.fd,
+      namesSizeBytes,
+      bytesFd: layer.dataFd,
+      bytesSizeBytes: layer.deviceSizeBytes,
+      dataSizeBytes: layer.index.dataSizeBytes,
+      spanStartBytes: layer.index.startBytes,
+      present: layer.present,
+    });
+    slots.set(slot, namesFile);
+    engine.attach(slot, layer, () => this.#options.store.sources(layerDigest));
+  }
+
+  /** The descriptors are lent to the serving threads: they are closed when those have let go. */
+  async #close({ layer, slots }: Served): Promise<void> {
+    const { serving, store } = this.#options;
+    for (const [slot, namesFile] of slots) {
+      serving?.engine.detach(slot);
+      await serving?.fuse.removeSlot(slot);
+      await namesFile.close();
+    }
+    await store.release(layer);
+  }
+}
