@@ -10,7 +10,7 @@ import {
   parseReference,
 } from '@soci/image';
 import { annotation, ANNOTATION, parseSociIndex, sociArtifactType } from '@soci/index';
-import type { BlobRequest } from '@soci/layer';
+import { type BlobRequest, Turnstile } from '@soci/layer';
 import type { Logger } from '@soci/log';
 import type { RegistryClient } from '@soci/registry';
 import { ArtifactCache, keepLabels } from './artifact-cache.ts';
@@ -19,7 +19,6 @@ import { FetcherError } from './errors.ts';
 import type { ServableFetcher } from './fetch-service.ts';
 import type { ArtifactRequest, IndexOrigin, ResolvedImage, ResolveImageRequest } from './image-fetcher.ts';
 import { type ImageDocuments, parsed, toResolvedImage } from './resolved-image.ts';
-import { Turnstile } from './turnstile.ts';
 
 export interface RegistryImageFetcherOptions {
   readonly registry: Pick<RegistryClient, 'fetchManifest' | 'fetchBlob' | 'readBlobRange' | 'referrers'>;

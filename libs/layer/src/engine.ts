@@ -279,7 +279,7 @@ export class LayerEngine implements AsyncDisposable {
       attached.rejections.delete(span);
       this.counters.spansStored++;
       spans.stored(span, checksum, priority);
-      if (spans.layer.storedCount === spans.layer.index.spanCount) this.#track(this.#complete(attached));
+      if (spans.layer.isFilled) this.#track(this.#complete(attached));
     } catch (error) {
       if (!stop.signal.aborted) this.#rejected(attached, span, error);
     }
@@ -345,7 +345,7 @@ export class LayerEngine implements AsyncDisposable {
       const checksum = await this.#pool.verify(spans.layer, span);
       if (stop.signal.aborted) return;
       spans.stored(span, checksum, 'fill');
-      if (spans.layer.storedCount === spans.layer.index.spanCount) await this.#complete(attached);
+      if (spans.layer.isFilled) await this.#complete(attached);
     } catch (error) {
       if (stop.signal.aborted) return;
       log.warn({ span, error }, 'span on disk is not what was written, will be fetched again');

@@ -97,6 +97,11 @@ export class LayerData implements AsyncDisposable {
     return this.#isComplete;
   }
 
+  /** Every span is in the data file and checked, if not yet known to be on disk: nobody will need a registry for it while this machine runs. */
+  get isFilled(): boolean {
+    return this.#storedCount >= this.index.spanCount;
+  }
+
   /** Spans whose bytes are in the data file and known to be right. */
   get storedCount(): number {
     return this.#storedCount;
@@ -125,6 +130,16 @@ export class LayerData implements AsyncDisposable {
     this.#map.add(span, checksum);
     this.suspects.delete(span);
     this.#storedCount++;
+  }
+
+  /** Notes that the data file holds all of the tar, with these checksums of its spans, and lets readers see it. */
+  storedAll(checksums: Uint32Array): void {
+    for (let span = 0; span < this.index.spanCount; span++) {
+      if (this.isPresent(span)) continue;
+      this.stored(span, checksums[span] ?? 0);
+      setBit(this.onDisk, span);
+      this.announce(span);
+    }
   }
 
   /** Notes that a suspect span's bytes are wrong. */
@@ -164,7 +179,7 @@ export class LayerData implements AsyncDisposable {
         throw new LayerError('STORE_BROKEN', `layer ${this.digest}: cannot be flushed`, { cause });
       }
     }
-    if (this.#storedCount < this.index.spanCount || this.#map.isDirty) return;
+    if (!this.isFilled || this.#map.isDirty) return;
     await this.#map.close('complete');
     this.#isComplete = true;
   }

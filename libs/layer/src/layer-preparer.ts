@@ -1,9 +1,18 @@
-import { open } from 'node:fs/promises';
+import { open, rename, rm, stat, truncate } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Logger } from '@soci/log';
+import { type BuiltZtoc, ZtocBuilder } from '@soci/ztoc';
+import type { BlobSource } from './blob-source.ts';
+import type { LayerSource } from './engine.ts';
+import { LayerError } from './errors.ts';
+import { fetchWhole, type WholeLayer } from './fetch-whole.ts';
+import { fillLayer } from './fill-layer.ts';
+import { roundUp } from './layer-data.ts';
 import { layerKey, type LayerNames, type LayerStore } from './layer-store.ts';
 import { PrepareThread } from './prepare-thread.ts';
+import type { PrepareJob } from './prepare-worker.ts';
 import { SharedWork } from './shared-work.ts';
+import { Turnstile } from './turnstile.ts';
 
 export interface PrepareRequest {
   readonly layerDigest: string;
@@ -16,6 +25,19 @@ export interface PrepareRequest {
   readonly lowers: readonly string[];
 }
 
+export interface PrepareWholeRequest extends Omit<WholeLayer, 'digest'> {
+  readonly layerDigest: string;
+  /** As in `PrepareRequest`. */
+  readonly lowers: readonly string[];
+  /** Through which image it is fetched, and by whom. */
+  readonly image: LayerSource;
+  readonly source: BlobSource;
+}
+
+/** Spans of a layer that was fetched whole: they are only checked, never fetched. */
+const WHOLE_SPAN_BYTES = 4 << 20;
+const MAX_WHOLE_LAYERS = 3;
+
 /**
  * Makes layers ready to be mounted: from a zTOC the index of spans and the EROFS image of the names. The work is done in a thread of its own,
  * each layer once.
@@ -26,6 +48,10 @@ export class LayerPreparer implements AsyncDisposable {
   readonly #thread = new PrepareThread();
   /** What was prepared or is being, in this process. */
   readonly #known = new SharedWork<LayerNames>();
+  /** Layers whose data was fetched whole or is being, in this process. */
+  readonly #data = new SharedWork<undefined>();
+  readonly #builder = new ZtocBuilder({ threads: 1 });
+  readonly #wholeTurns = new Turnstile(MAX_WHOLE_LAYERS);
   readonly #syncing = new Set<Promise<void>>();
 
   constructor({ store, log }: { readonly store: LayerStore; readonly log: Logger }) {
@@ -53,6 +79,19 @@ export class LayerPreparer implements AsyncDisposable {
   }
 
   /**
+   * Prepares a layer that has no zTOC of use: it is fetched whole, inflated and scanned. Afterwards all its spans are there.
+   * @throws {LayerError} `DIGEST_MISMATCH`, `NOT_SERVABLE`, `TOO_LARGE`; and what the source throws
+   */
+  async prepareWhole(request: PrepareWholeRequest, signal: AbortSignal): Promise<LayerNames> {
+    const { layerDigest, lowers } = request;
+    const key = layerKey(layerDigest, undefined);
+    return await this.#once(key, lowers, signal, async (shared) => {
+      await this.#data.run(key, shared, (forData) => this.#fetchWhole(key, request, forData));
+      return await this.#run(key, lowers, undefined);
+    });
+  }
+
+  /**
    * Makes sure, from what is on disk alone, that a layer's index and its names image are whole.
    * @throws {LayerError} as `prepare`; `STORE_BROKEN` when the zTOC on disk is missing or damaged
    */
@@ -62,11 +101,13 @@ export class LayerPreparer implements AsyncDisposable {
 
   /** A layer was removed from the store. */
   forget(key: string): void {
+    this.#data.forget(key);
     for (const known of this.#known.keys()) if (known.split(',').includes(key)) this.#known.forget(known);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#thread[Symbol.asyncDispose]();
+    await this.#builder[Symbol.asyncDispose]();
     await Promise.allSettled(this.#syncing);
   }
 
@@ -85,29 +126,95 @@ export class LayerPreparer implements AsyncDisposable {
     ztoc: { readonly bytes: Uint8Array; readonly digest: string } | undefined,
   ): Promise<LayerNames> {
     const store = this.#store;
-    const { folder, ...paths } = store.paths(key);
-    const { impliedKey, namesChecksum, written } = await this.#thread.prepare({
-      key,
-      folder,
-      paths,
-      ...(ztoc === undefined ? {} : { ztoc }),
-      lowers: lowers.map((lower) => ({ key: lower, ztocPath: store.paths(lower).ztoc })),
-      namesPrefix: `${folder}/names-`,
-      namesChecksums: store.namesChecksums(key),
-      temporaryPath: store.temporaryPath(),
-    });
+    const { impliedKey, namesChecksum, written } = await this.#thread.prepare(this.#job(key, lowers, ztoc === undefined ? {} : { ztoc }));
     const names = store.names(key, impliedKey, namesChecksum);
     store.notePrepared(key, lowers, impliedKey);
-    if (written.length > 0) this.#sync(key, written);
+    // Behind the answer: until then a power failure costs a layer that is prepared again.
+    if (written.length > 0) this.#track(key, syncFiles([...written, dirname(names.path)]));
     return names;
   }
 
-  /** Puts new files on disk behind the answer: until then a power failure costs a layer that is prepared again. */
-  #sync(key: string, written: readonly string[]): void {
-    const syncing = syncFiles([...written, dirname(written[0] ?? '.')])
-      .catch((error: unknown) => this.#log.warn({ layer: key, error }, 'files of a prepared layer cannot be flushed'))
-      .finally(() => this.#syncing.delete(syncing));
-    this.#syncing.add(syncing);
+  async #fetchWhole(
+    key: string,
+    { layerDigest: digest, sizeBytes, diffId, image, source }: PrepareWholeRequest,
+    signal: AbortSignal,
+  ): Promise<undefined> {
+    if (await this.#isFilled(key)) return undefined;
+    using turn = new DisposableStack();
+    turn.use(await this.#wholeTurns.enter(signal));
+    const tarPath = this.#store.temporaryPath();
+    try {
+      await fetchWhole({ digest, sizeBytes, ...(diffId === undefined ? {} : { diffId }) }, image, source, tarPath, signal);
+      const { bytes, digest: ztocDigest } = await this.#scan(digest, tarPath, signal);
+      await this.#adopt(key, tarPath, { bytes, digest: ztocDigest });
+    } finally {
+      await rm(tarPath, { force: true });
+    }
+    return undefined;
+  }
+
+  async #scan(digest: string, path: string, signal: AbortSignal): Promise<BuiltZtoc> {
+    try {
+      return await this.#builder.build({ path }, { algorithm: 'uncompressed', spanSizeBytes: WHOLE_SPAN_BYTES, buildTool: 'soci' }, signal);
+    } catch (cause) {
+      signal.throwIfAborted();
+      throw new LayerError('NOT_SERVABLE', `layer ${digest}: cannot be read as tar`, { cause });
+    }
+  }
+
+  /** Makes a tar the data of a layer. */
+  async #adopt(key: string, tarPath: string, ztoc: { readonly bytes: Uint8Array; readonly digest: string }): Promise<void> {
+    const store = this.#store;
+    const { spanChecksums, written } = await this.#thread.prepare(this.#job(key, [], { ztoc, tarPath }));
+    if (store.isOpen(key)) {
+      const layer = await store.openLayer(key);
+      await fillLayer(layer, { tarPath }).finally(() => store.release(layer));
+      return;
+    }
+    const { data, map } = store.paths(key);
+    await rm(map, { force: true });
+    await truncate(tarPath, roundUp((await stat(tarPath)).size));
+    await rename(tarPath, data);
+    const layer = await store.openLayer(key);
+    layer.storedAll(spanChecksums);
+    this.#track(key, Promise.all([syncFiles([...written, dirname(data)]), store.release(layer)]));
+  }
+
+  async #isFilled(key: string): Promise<boolean> {
+    if (!this.#store.isPrepared(key)) return false;
+    try {
+      const layer = await this.#store.openLayer(key);
+      const { isFilled } = layer;
+      await this.#store.release(layer);
+      return isFilled;
+    } catch (error) {
+      this.#log.warn({ layer: key, error }, 'layer on disk cannot be used, will be fetched again');
+      return false;
+    }
+  }
+
+  #job(key: string, lowers: readonly string[], extra: Pick<PrepareJob, 'ztoc' | 'tarPath'>): Omit<PrepareJob, 'id'> {
+    const { folder, ...paths } = this.#store.paths(key);
+    return {
+      key,
+      folder,
+      paths,
+      lowers: lowers.map((lower) => ({ key: lower, ztocPath: this.#store.paths(lower).ztoc })),
+      namesPrefix: `${folder}/names-`,
+      namesChecksums: this.#store.namesChecksums(key),
+      temporaryPath: this.#store.temporaryPath(),
+      ...extra,
+    };
+  }
+
+  #track(key: string, work: Promise<unknown>): void {
+    const tracked: Promise<void> = work
+      .then(
+        () => undefined,
+        (error: unknown) => this.#log.warn({ layer: key, error }, 'files of a prepared layer cannot be flushed'),
+      )
+      .finally(() => this.#syncing.delete(tracked));
+    this.#syncing.add(tracked);
   }
 }
 

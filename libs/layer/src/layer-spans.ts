@@ -148,10 +148,10 @@ export class LayerSpans {
     this.layer.stored(span, checksum);
     this.#attempt = 0;
     this.#failedAtMs.delete(span);
-    const isWatched = priority !== 'fill' && this.#touched[span] === 0 && this.layer.storedCount < this.layer.index.spanCount;
+    const isWatched = priority !== 'fill' && this.#touched[span] === 0 && !this.layer.isFilled;
     if (isWatched) this.#state[span] = STATE.held;
     else this.#announce(span);
-    if (this.layer.storedCount === this.layer.index.spanCount) this.#announceAll();
+    if (this.layer.isFilled) this.#announceAll();
     this.#settle(span);
   }
 

@@ -81,6 +81,7 @@ export class LayerStore implements AsyncDisposable {
   readonly #log: Logger;
   readonly #db: DatabaseSync;
   readonly #open = new Map<string, { readonly layer: Promise<LayerData>; users: number }>();
+  readonly #closing = new Map<string, Promise<void>>();
   readonly #flusher: NodeJS.Timeout;
   #flushing: Promise<void> | undefined;
 
@@ -201,7 +202,7 @@ export class LayerStore implements AsyncDisposable {
   async openLayer(key: string): Promise<LayerData> {
     let entry = this.#open.get(key);
     if (entry === undefined) {
-      entry = { layer: LayerData.open(key, digestOfKey(key), this.paths(key)), users: 0 };
+      entry = { layer: this.#openWhenClosed(key), users: 0 };
       this.#open.set(key, entry);
     }
     entry.users++;
@@ -218,7 +219,14 @@ export class LayerStore implements AsyncDisposable {
     const entry = this.#open.get(layer.key);
     if (entry === undefined || --entry.users > 0) return;
     this.#open.delete(layer.key);
-    await layer[Symbol.asyncDispose]();
+    const closing = layer[Symbol.asyncDispose]().finally(() => this.#closing.delete(layer.key));
+    this.#closing.set(layer.key, closing);
+    await closing;
+  }
+
+  /** Whether somebody has the layer open. */
+  isOpen(key: string): boolean {
+    return this.#open.has(key);
   }
 
   /**
@@ -226,7 +234,7 @@ export class LayerStore implements AsyncDisposable {
    * @throws {LayerError} `IN_USE` while it is open
    */
   async remove(key: string): Promise<void> {
-    if (this.#open.has(key)) throw new LayerError('IN_USE', `layer ${key}: in use`);
+    if (this.#open.has(key) || this.#closing.has(key)) throw new LayerError('IN_USE', `layer ${key}: in use`);
     const { folder } = this.paths(key);
     for (const table of ['slots', 'prepared']) this.#db.prepare(`DELETE FROM ${table} WHERE layer = ?`).run(key);
     const trash = join(this.#root, 'trash', randomUUID());
@@ -250,7 +258,10 @@ export class LayerStore implements AsyncDisposable {
     await this.#flushing;
     const open = [...this.#open.values()];
     this.#open.clear();
-    const closed = await Promise.allSettled(open.map(async ({ layer }) => (await layer)[Symbol.asyncDispose]()));
+    const closed = await Promise.allSettled([
+      ...this.#closing.values(),
+      ...open.map(async ({ layer }) => (await layer)[Symbol.asyncDispose]()),
+    ]);
     this.#db.close();
     for (const result of closed)
       if (result.status === 'rejected') this.#log.error({ error: result.reason as unknown }, 'layer cannot be closed');
@@ -267,6 +278,13 @@ export class LayerStore implements AsyncDisposable {
       }
     }
     this.#flushing = undefined;
+  }
+
+  /** Not before whoever had it open has written down what is in it. */
+  async #openWhenClosed(key: string): Promise<LayerData> {
+    const paths = this.paths(key);
+    await Promise.allSettled([this.#closing.get(key)]);
+    return await LayerData.open(key, digestOfKey(key), paths);
   }
 
   #toNames(row: Record<string, unknown>): LayerNames {

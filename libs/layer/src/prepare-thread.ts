@@ -18,7 +18,7 @@ export class PrepareThread implements AsyncDisposable {
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
       worker.ref();
-      worker.postMessage({ ...job, id } satisfies PrepareJob);
+      worker.postMessage({ ...job, id } satisfies PrepareJob, handedOver(job.ztoc?.bytes));
     });
   }
 
@@ -55,4 +55,9 @@ export class PrepareThread implements AsyncDisposable {
     this.#pending.clear();
     for (const { reject } of pending) reject(error);
   }
+}
+
+/** A zTOC in a buffer of its own is not copied. */
+function handedOver(bytes: Uint8Array | undefined): ArrayBuffer[] {
+  return bytes?.buffer instanceof ArrayBuffer && bytes.length === bytes.buffer.byteLength ? [bytes.buffer] : [];
 }

@@ -9,7 +9,8 @@ import { Ztoc } from '@soci/ztoc';
 import { LayerError, type LayerErrorCode } from './errors.ts';
 import { type LayerPaths, roundUp } from './layer-data.ts';
 import { makeSpanIndex } from './make-span-index.ts';
-import { readSpanIndex } from './span-index.ts';
+import { readFully } from './read-fully.ts';
+import { dataLength, readSpanIndex, type SpanIndex } from './span-index.ts';
 
 /** A layer below, whose zTOC is on disk. */
 export interface LowerLayer {
@@ -30,6 +31,8 @@ export interface PrepareJob {
   readonly namesPrefix: string;
   /** For files that are moved to their place when they are whole. */
   readonly temporaryPath: string;
+  /** The layer's tar, whole: the checksums of its spans are wanted. */
+  readonly tarPath?: string;
   /** Checksums of the names images that were written, by implied key: one that is not the file's is written again. */
   readonly namesChecksums: ReadonlyMap<string, number>;
 }
@@ -41,6 +44,8 @@ export type PrepareResult =
 export interface Prepared {
   readonly impliedKey: string;
   readonly namesChecksum: number;
+  /** Of each span of `tarPath`; empty without one. */
+  readonly spanChecksums: Uint32Array;
   /** Files that were written, and are not yet known to be on disk. */
   readonly written: readonly string[];
 }
@@ -64,7 +69,17 @@ function run(job: PrepareJob): PrepareResult {
   }
 }
 
-function prepare({ key: layer, folder, paths, ztoc: given, lowers, namesPrefix, namesChecksums, temporaryPath }: PrepareJob): Prepared {
+function prepare({
+  key: layer,
+  folder,
+  paths,
+  ztoc: given,
+  lowers,
+  namesPrefix,
+  namesChecksums,
+  temporaryPath,
+  tarPath,
+}: PrepareJob): Prepared {
   const written: string[] = [];
   const write = (path: string, bytes: Uint8Array): void => {
     writeWhole(temporaryPath, path, bytes);
@@ -77,16 +92,21 @@ function prepare({ key: layer, folder, paths, ztoc: given, lowers, namesPrefix, 
   const columns = ztoc.columns();
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   if (given !== undefined && readIfThere(paths.ztoc)?.equals(given.bytes) !== true) write(paths.ztoc, given.bytes);
-  if (!hasIndex(paths.index)) write(paths.index, new Uint8Array(makeSpanIndex(ztoc, columns).shared));
+  let index = readIndex(paths.index);
+  if (index === undefined) {
+    index = makeSpanIndex(ztoc, columns);
+    write(paths.index, new Uint8Array(index.shared));
+  }
+  const spanChecksums = tarPath === undefined ? new Uint32Array(0) : checksumsOf(tarPath, index);
   const tree = treeAbove(layer, () => buildTree(columns), lowers);
   const key = impliedKey(tree) || NO_IMPLIED_KEY;
   const namesPath = `${namesPrefix}${key}.erofs`;
   const expected = namesChecksums.get(key);
   const found = expected === undefined ? undefined : readIfThere(namesPath);
-  if (found !== undefined && crc32(found) === expected) return { impliedKey: key, namesChecksum: expected, written };
+  if (found !== undefined && crc32(found) === expected) return { impliedKey: key, namesChecksum: expected, spanChecksums, written };
   const image = writeImage(tree, { deviceSizeBytes: roundUp(ztoc.streamEndBytes) });
   write(namesPath, image);
-  return { impliedKey: key, namesChecksum: crc32(image), written };
+  return { impliedKey: key, namesChecksum: crc32(image), spanChecksums, written };
 }
 
 function treeAbove(layer: string, build: () => Tree, lowers: readonly LowerLayer[]): Tree {
@@ -125,13 +145,27 @@ function readIfThere(path: string): Buffer | undefined {
   }
 }
 
-function hasIndex(path: string): boolean {
+function readIndex(path: string): SpanIndex | undefined {
+  const bytes = readIfThere(path);
   try {
-    readSpanIndex(readFileSync(path));
-    return true;
-  } catch {
-    return false; // missing or damaged: it is made again
+    return bytes === undefined ? undefined : readSpanIndex(bytes);
+  } catch (error) {
+    if (error instanceof LayerError) return undefined; // damaged: it is made again
+    throw error;
   }
+}
+
+function checksumsOf(tarPath: string, index: SpanIndex): Uint32Array {
+  const checksums = new Uint32Array(index.spanCount);
+  const fd = openSync(tarPath, 'r');
+  try {
+    for (let span = 0; span < index.spanCount; span++) {
+      checksums[span] = crc32(readFully(fd, new Uint8Array(dataLength(index, span)), index.startBytes[span] ?? 0));
+    }
+  } finally {
+    closeSync(fd);
+  }
+  return checksums;
 }
 
 function writeWhole(temporaryPath: string, path: string, bytes: Uint8Array): void {

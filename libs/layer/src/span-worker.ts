@@ -1,4 +1,4 @@
-import { readSync, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 import { hash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
@@ -6,6 +6,7 @@ import { describeError } from '@soci/errors';
 import { inflateSpan, SPAN_HEADROOM_BYTES } from '@soci/zlib';
 import { hasBit, setBit } from './bitmap.ts';
 import { LayerError, type LayerErrorCode } from './errors.ts';
+import { readFully } from './read-fully.ts';
 import { DIGEST_BYTES, dataLength, type SpanIndex, viewSpanIndex } from './span-index.ts';
 import { checkSpanHeaders } from './tar-headers.ts';
 
@@ -108,15 +109,6 @@ function verify({ index, dataFd, onDisk }: OpenLayer, span: number, checksum: nu
   if (found !== checksum) throw new LayerError('DIGEST_MISMATCH', 'checksum mismatch on disk');
   setBit(onDisk, span);
   return found;
-}
-
-function readFully<T extends Uint8Array>(fd: number, into: T, at: number): T {
-  for (let done = 0; done < into.length; ) {
-    const read = readSync(fd, into, done, into.length - done, at + done);
-    if (read === 0) throw new LayerError('STORE_BROKEN', `file ends at ${at + done}`);
-    done += read;
-  }
-  return into;
 }
 
 function asFailure(error: unknown): { readonly code: LayerErrorCode; readonly message: string } {

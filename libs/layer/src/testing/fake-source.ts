@@ -31,7 +31,7 @@ export class FakeSource implements BlobSource {
     const end = request.offsetBytes + request.lengthBytes;
     for (let at = request.offsetBytes; at < end; at += 10_000) {
       if (fault.kind === 'slow') await sleep(fault.delayMs, undefined, { signal });
-      const piece = blob.slice(at, Math.min(at + 10_000, end));
+      const piece = Uint8Array.from(blob.subarray(at, Math.min(at + 10_000, end)));
       if (fault.kind === 'short' && at - request.offsetBytes >= fault.afterBytes) return;
       if (fault.kind === 'flip-byte') flip(piece, fault.atBytes - at);
       yield piece;
