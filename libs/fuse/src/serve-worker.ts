@@ -22,8 +22,9 @@ export type WorkerReport =
   | { readonly kind: 'refused'; readonly errno: string } // the kernel did not take an answer
   | { readonly kind: 'ended'; readonly reason: string };
 
-/** Below this the system call costs more than the pages are worth: what the kernel reads in small pieces is little. */
+/** The page cache gives back whole folios only, and those of a file that is read in large pieces reach this size: smaller advice does nothing. */
 const DROP_AT_LEAST_BYTES = 128 << 10;
+const DROP_ALIGN_BYTES = 4 << 20;
 const { EAGAIN, EINTR, ENODEV, ENOENT } = constants.errno;
 
 if (parentPort !== null) {
@@ -47,7 +48,9 @@ function serve({ fd, index, controlWords, changes }: WorkerSetup, report: (repor
     onInit: (hasResend) => (wasInit = { hasResend }),
     onServed: (data, offsetBytes, sizeBytes) => {
       // The kernel holds these bytes for FUSE and for EROFS already.
-      if (sizeBytes >= DROP_AT_LEAST_BYTES) dropPageCache(data, offsetBytes, sizeBytes);
+      if (sizeBytes < DROP_AT_LEAST_BYTES) return;
+      const from = offsetBytes - (offsetBytes % DROP_ALIGN_BYTES);
+      dropPageCache(data, from, offsetBytes + sizeBytes - from);
     },
   });
   let wasInit: { readonly hasResend: boolean | undefined } | undefined;
