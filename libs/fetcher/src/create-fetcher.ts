@@ -20,31 +20,41 @@ export interface CreateFetcherOptions {
 /** containerd namespace whose content the artifacts are put beside. */
 const CRI_NAMESPACE = 'k8s.io';
 
-/** The fetcher as config.toml describes it: registry client, credential sources in the documented order, content store. */
-export function createFetcher({ config, root, env, userAgent, log }: CreateFetcherOptions): RegistryImageFetcher & AsyncDisposable {
-  const credentials: CredentialSource = new DockerConfigSource({ path: dockerConfigPath(env), env, log });
-  const { http, blob } = config;
-  const registry = new RegistryClient({
-    credentials,
-    log,
-    userAgent,
-    proxy: proxyFromEnv(env),
-    http: {
-      dialTimeoutMs: http.dialTimeoutMsec,
-      responseHeaderTimeoutMs: http.responseHeaderTimeoutMsec,
-      requestTimeoutMs: http.requestTimeoutMsec,
-      maxRetries: http.maxRetries,
-      minWaitMs: http.minWaitMsec,
-      maxWaitMs: http.maxWaitMsec,
-    },
-  });
-  void blob;
-  const store = openStore(config, root);
-  return new RegistryImageFetcher({ registry, log, store });
+export interface FetcherParts extends AsyncDisposable {
+  readonly fetcher: RegistryImageFetcher;
+  readonly registry: RegistryClient;
 }
 
-function openStore({ contentStore }: SnapshotterConfig, root: string): ContentStore {
+/** The fetcher as config.toml describes it: registry client, credential sources in the documented order, content store. */
+export function createFetcher({ config, root, env, userAgent, log }: CreateFetcherOptions): FetcherParts {
+  const resources = new AsyncDisposableStack();
+  const credentials: CredentialSource = new DockerConfigSource({ path: dockerConfigPath(env), env, log });
+  const { http } = config;
+  const registry = resources.use(
+    new RegistryClient({
+      credentials,
+      log,
+      userAgent,
+      proxy: proxyFromEnv(env),
+      http: {
+        dialTimeoutMs: http.dialTimeoutMsec,
+        responseHeaderTimeoutMs: http.responseHeaderTimeoutMsec,
+        requestTimeoutMs: http.requestTimeoutMsec,
+        maxRetries: http.maxRetries,
+        minWaitMs: http.minWaitMsec,
+        maxWaitMs: http.maxWaitMsec,
+      },
+    }),
+  );
+  const store = openStore(config, root, resources);
+  const fetcher = resources.use(new RegistryImageFetcher({ registry, log, store }));
+  return { fetcher, registry, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+}
+
+function openStore({ contentStore }: SnapshotterConfig, root: string, resources: AsyncDisposableStack): ContentStore {
   if (contentStore.type === 'soci') return new OciLayoutStore(join(root, 'content'));
-  const channel = openChannel({ address: contentStore.containerdAddress, headers: { 'containerd-namespace': CRI_NAMESPACE } });
+  const channel = resources.use(
+    openChannel({ address: contentStore.containerdAddress, headers: { 'containerd-namespace': CRI_NAMESPACE } }),
+  );
   return new ContainerdStore({ api: containerdApi(channel) });
 }

@@ -1,3 +1,4 @@
+export { createFetcher, type CreateFetcherOptions, type FetcherParts } from './create-fetcher.ts';
 export { parseDiffIds } from './diff-ids.ts';
 export { FetcherError, type FetcherErrorCode } from './errors.ts';
 export { fetchService, type ServableFetcher } from './fetch-service.ts';

@@ -1,2 +1,4 @@
 export { runMain, type RunOptions } from './run-main.ts';
+export { runService, type Service, type ServiceContext } from './run-service.ts';
 export { untilAborted } from './until-aborted.ts';
+export { REVISION, VERSION } from './version.ts';

@@ -5,3 +5,4 @@ export { LABEL } from './labels.ts';
 export type { LazyMode } from './lazy-stack.ts';
 export type { Labels, Mount, SnapshotInfo, SnapshotKind, Usage } from './snapshot.ts';
 export { Snapshotter, type SnapshotRequest } from './snapshotter.ts';
+export { serveSnapshotter, type ServeSnapshotterOptions } from './serve-snapshotter.ts';

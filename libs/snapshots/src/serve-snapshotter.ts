@@ -1,0 +1,46 @@
+import { DEFAULT_ADDRESS, type SnapshotterConfig } from '@soci/config';
+import type { InheritedFuse } from '@soci/fuse/launcher';
+import type { Logger } from '@soci/log';
+import { createMetrics, serveMetrics } from '@soci/metrics';
+import { untilAborted } from '@soci/process';
+import { serveGrpc } from '@soci/rpc';
+import { createSnapshotter } from './create-snapshotter.ts';
+import type { ImageSource } from './image-planner.ts';
+
+export interface ServeSnapshotterOptions {
+  readonly name: string;
+  readonly config: SnapshotterConfig;
+  /** See `serveGrpc`. */
+  readonly address: string;
+  readonly root: string;
+  readonly fuse: InheritedFuse;
+  /** Who speaks to registries; disposed of by its owner, after this. */
+  readonly fetcher: ImageSource;
+  /** For systemd's sockets. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: Logger;
+}
+
+/**
+ * Opens a snapshotter and serves it, with metrics where the configuration wants them, until the signal. The last line of the start says `successfully started`:
+ * programs that wait for the Go snapshotter look for it.
+ */
+export async function serveSnapshotter(
+  { name, config, address, root, fuse, fetcher, env, log }: ServeSnapshotterOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const metrics = createMetrics({ processMetrics: true });
+  await using snapshotter = await createSnapshotter({ config, root, fuse, fetcher, log }, signal);
+  const { metricsAddress, metricsNetwork, noPrometheus } = config;
+  await using metricsServer =
+    metricsAddress === '' || noPrometheus ? undefined : await serveMetrics(metrics, metricsNetwork, metricsAddress);
+  if (metricsServer !== undefined) log.info({ address: metricsServer.address }, 'metrics are served');
+  await using server = await serveGrpc({
+    address,
+    services: snapshotter.services,
+    log,
+    activation: { environment: env, pid: process.pid, fallbackAddress: DEFAULT_ADDRESS },
+  });
+  log.info({ address: server.address }, `${name} successfully started`);
+  await untilAborted(signal);
+}
