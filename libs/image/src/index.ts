@@ -14,7 +14,6 @@ export {
 export { encodeIndex, encodeManifest } from './encode.ts';
 export { ImageError, type ImageErrorCode } from './errors.ts';
 export { goJson, type GoJsonValue } from './go-json.ts';
-export { decodeGoUtf8 } from './go-text.ts';
 export {
   IMAGE_MEDIA_TYPES,
   isConfigType,

@@ -1,12 +1,10 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { lstat, open, realpath, rename, unlink, type FileHandle } from 'node:fs/promises';
-import { randomBytes } from 'node:crypto';
 import { basename, dirname, join } from 'node:path';
 import { hasCode } from '@soci/errors';
 import { parseDigest } from '@soci/image';
 import { IndexError } from './errors.ts';
-import type { LayoutFile } from './layout-source.ts';
-import { streamFile } from './layout-source.ts';
+import { type LayoutFile, streamFile } from './layout-source.ts';
 
 /** One entry of the archive. A folder's name ends in a slash. */
 export type ArchiveEntry =

@@ -1,7 +1,6 @@
-import { stat } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { writeFile } from 'node:fs/promises';
 import { isNotFound } from '@soci/errors';
 import { type Descriptor, encodeIndex, MEDIA_TYPE } from '@soci/image';
 import { archiveEntries } from './archive-entries.ts';
@@ -55,7 +54,10 @@ async function toFolder(
   const store = new LayoutStore(source, folder);
   const stop = new AbortController();
   const both = AbortSignal.any([signal, stop.signal]);
-  const tasks = [convert(source, store, options, both), isFolder ? copyLayout(files, folder, both) : Promise.resolve()] as const;
+  const tasks = [
+    convert(source, store, options, both),
+    isFolder ? copyLayout(withoutIndex(files), folder, both) : Promise.resolve(),
+  ] as const;
   for (const task of tasks) {
     task.catch((error: unknown) => {
       stop.abort(error);
@@ -67,6 +69,11 @@ async function toFolder(
   if (!source.has(LAYOUT_MARKER)) await writeFile(join(folder, LAYOUT_MARKER), LAYOUT_MARKER_TEXT);
   await replaceLayout(staging, options.output);
   return converted;
+}
+
+/** The index is written anew; a copy might be read-only. */
+function withoutIndex(files: LayoutFiles): LayoutFiles {
+  return new Map([...files].filter(([name]) => name !== LAYOUT_INDEX));
 }
 
 async function toArchive(files: LayoutFiles, options: ConvertLayoutOptions, signal: AbortSignal): Promise<ConvertedImage> {

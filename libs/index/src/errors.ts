@@ -9,7 +9,12 @@ export type IndexErrorCode =
   | 'OPTION_INVALID'
   | 'LAYOUT_INVALID'
   | 'OUTPUT_REFUSED'
-  | 'DATABASE_UNUSABLE';
+  | 'DATABASE_UNUSABLE'
+  // A blob of a layout; the codes are those that content stores have for the same.
+  | 'NOT_FOUND'
+  | 'TOO_LARGE'
+  | 'DIGEST_MISMATCH'
+  | 'SIZE_MISMATCH';
 
 /** What went wrong while making or reading a SOCI index. `code` is stable; `message` is for people. */
 export class IndexError extends Error {

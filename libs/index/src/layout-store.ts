@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type BlobInfo, type BlobReader, ContentError, type ContentStore, type WriteOptions } from '@soci/content';
+import type { BlobInfo, BlobReader, ContentStore, WriteOptions } from '@soci/content';
 import { type Descriptor, parseDigest } from '@soci/image';
+import { IndexError } from './errors.ts';
 import { blobName, type LayoutFile, type LayoutFiles, readLayoutFile, streamFile } from './layout-source.ts';
 
-/** Reads a layout that is not to be touched, and writes what is new into a folder of its own, in the shape of a layout. */
+/**
+ * Reads a layout that is not to be touched, and writes what is new into a folder of its own, in the shape of a layout. Its errors have the codes of `ContentError`.
+ * That class itself would load containerd's client, and a conversion without containerd starts a third sooner without.
+ */
 export class LayoutStore implements ContentStore {
   readonly kind = 'soci';
   readonly #original: LayoutFiles;
@@ -46,7 +50,7 @@ export class LayoutStore implements ContentStore {
 
   async read(digest: string, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
     const file = this.#need(digest);
-    if (file.sizeBytes > maxBytes) throw new ContentError('TOO_LARGE', `${digest}: ${file.sizeBytes} bytes, more than ${maxBytes}`);
+    if (file.sizeBytes > maxBytes) throw new IndexError('TOO_LARGE', `${digest}: ${file.sizeBytes} bytes, more than ${maxBytes}`);
     const bytes = await readLayoutFile(file, maxBytes, signal);
     checkDigest(digest, bytes);
     return bytes;
@@ -62,7 +66,7 @@ export class LayoutStore implements ContentStore {
     if (this.find(digest) !== undefined) return;
     const bytes = content instanceof Uint8Array ? content : await collect(content, descriptor);
     if (bytes.length !== descriptor.size) {
-      throw new ContentError('SIZE_MISMATCH', `${digest}: ${bytes.length} bytes, not ${descriptor.size}`);
+      throw new IndexError('SIZE_MISMATCH', `${digest}: ${bytes.length} bytes, not ${descriptor.size}`);
     }
     checkDigest(digest, bytes);
     const path = join(this.#folder, blobName(digest));
@@ -86,7 +90,7 @@ export class LayoutStore implements ContentStore {
 
   #need(digest: string): LayoutFile {
     const file = this.find(digest);
-    if (file === undefined) throw new ContentError('NOT_FOUND', `${digest}: not in the layout`);
+    if (file === undefined) throw new IndexError('NOT_FOUND', `${digest}: not in the layout`);
     return file;
   }
 }
@@ -94,7 +98,7 @@ export class LayoutStore implements ContentStore {
 function checkDigest(digest: string, bytes: Uint8Array): void {
   const { algorithm, hex } = parseDigest(digest);
   const got = createHash(algorithm).update(bytes).digest('hex');
-  if (got !== hex) throw new ContentError('DIGEST_MISMATCH', `${digest}: the content is ${algorithm}:${got}`);
+  if (got !== hex) throw new IndexError('DIGEST_MISMATCH', `${digest}: the content is ${algorithm}:${got}`);
 }
 
 async function collect(content: AsyncIterable<Uint8Array>, { digest, size }: Descriptor): Promise<Uint8Array> {
@@ -102,7 +106,7 @@ async function collect(content: AsyncIterable<Uint8Array>, { digest, size }: Des
   let length = 0;
   for await (const chunk of content) {
     length += chunk.length;
-    if (length > size) throw new ContentError('SIZE_MISMATCH', `${digest}: more than ${size} bytes`);
+    if (length > size) throw new IndexError('SIZE_MISMATCH', `${digest}: more than ${size} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
