@@ -1,0 +1,30 @@
+import type { ZtocAlgorithm } from './checkpoints.ts';
+import type { BuiltZtoc } from './layer-scanner.ts';
+import type { ZtocErrorCode } from './ztoc-error.ts';
+
+/** What the builder sends to a thread. One layer at a time. */
+export type ToThread =
+  | {
+      readonly kind: 'build';
+      readonly algorithm: ZtocAlgorithm;
+      readonly spanSize: bigint;
+      readonly buildTool: string;
+      /** Absent when the layer comes in pieces. */
+      readonly path?: string;
+      /** Shared; a first element other than 0 means: stop. */
+      readonly cancelled: Int32Array;
+    }
+  /** The next bytes of the layer, `length` from the start of the buffer, which changes hands. */
+  | { readonly kind: 'piece'; readonly buffer: ArrayBuffer; readonly length: number }
+  /** No more pieces: the layer is whole, or given up. */
+  | { readonly kind: 'end'; readonly whole: boolean }
+  /** Free what is held, and exit. */
+  | { readonly kind: 'stop' };
+
+/** What a thread sends back. */
+export type FromThread =
+  | { readonly kind: 'progress'; readonly bytesRead: number }
+  /** A piece was read; its buffer comes back to be filled again. */
+  | { readonly kind: 'taken'; readonly buffer: ArrayBuffer }
+  | { readonly kind: 'built'; readonly result: BuiltZtoc }
+  | { readonly kind: 'failed'; readonly code: ZtocErrorCode; readonly message: string };
