@@ -103,11 +103,17 @@ async function sha256(path: string): Promise<string> {
 }
 
 /** The digest of a file in a layer of the folder, by tar. */
-async function expected(source: BlobFolder, layer: number, name: string): Promise<string> {
-  const tar = gunzipSync(readFileSync(join(import.meta.dirname, '../testdata/images/twice', (source.layers[layer] ?? '').slice(7))));
+function expected(source: BlobFolder, layer: number, name: string): string {
+  const tar = gunzipSync(readFileSync(join(source.folder, (source.layers[layer] ?? '').slice(7))));
   return execFileSync('sh', ['-c', `tar xO ${name} | sha256sum`], { input: tar })
     .toString()
     .slice(0, 64);
+}
+
+function filesOf(source: BlobFolder, layer: number): string[] {
+  const tar = gunzipSync(readFileSync(join(source.folder, (source.layers[layer] ?? '').slice(7))));
+  const names = execFileSync('tar', ['t'], { input: tar }).toString().split('\n');
+  return names.filter((name) => name !== '' && !name.endsWith('/'));
 }
 
 describe('createSnapshotter', { skip }, () => {
@@ -125,9 +131,26 @@ describe('createSnapshotter', { skip }, () => {
     const [mount] = await running.snapshotter.view({ key: 'k8s.io/9/view', parent: top, labels: {} }, signal);
     const lowers = mount?.options[0]?.replace('lowerdir=', '').split(':') ?? [];
     assert.equal(lowers.length, 3);
-    assert.equal(await sha256(join(lowers[0] ?? '', 'app/26')), await expected(node.source, 2, 'app/26'));
-    assert.equal(await sha256(join(lowers[1] ?? '', 'app/27')), await expected(node.source, 1, 'app/27'));
-    assert.equal(await sha256(join(lowers[2] ?? '', 'app/noise')), await expected(node.source, 0, 'app/noise'));
+    assert.equal(await sha256(join(lowers[0] ?? '', 'app/26')), expected(node.source, 2, 'app/26'));
+    assert.equal(await sha256(join(lowers[1] ?? '', 'app/27')), expected(node.source, 1, 'app/27'));
+    assert.equal(await sha256(join(lowers[2] ?? '', 'app/noise')), expected(node.source, 0, 'app/noise'));
+  });
+
+  it('fetches a layer without a zTOC whole, and mounts it like the others', async (t) => {
+    const node = await makeNode(t, 'small-and-large');
+    await using running = await node.start();
+    const { codes } = await pull(running, node.source);
+    assert.deepEqual(codes, ['ALREADY_EXISTS', 'ALREADY_EXISTS'], node.logs.lines.join('\n'));
+    assert.deepEqual(
+      node.source.asked.filter((what) => what.startsWith('read')),
+      [`read ${node.source.layers[0] ?? ''}`],
+    );
+    node.source.isDown = true;
+    const files = filesOf(node.source, 0);
+    assert.ok(files.length > 0);
+    for (const file of files.slice(0, 3)) {
+      assert.equal(await sha256(join(node.root, 'snapshotter/snapshots/1/fs', file)), expected(node.source, 0, file));
+    }
   });
 
   it('takes mounts and files of a layer away with its last snapshot', async (t) => {
@@ -143,7 +166,7 @@ describe('createSnapshotter', { skip }, () => {
     assert.equal(first.codes.length + second.codes.length, 6);
     await removeAll('a');
     assert.equal(lazyMounts(node.root).length, 3);
-    assert.equal(await sha256(join(node.root, 'snapshotter/snapshots/6/fs/app/26')), await expected(node.source, 2, 'app/26'));
+    assert.equal(await sha256(join(node.root, 'snapshotter/snapshots/6/fs/app/26')), expected(node.source, 2, 'app/26'));
     await removeAll('b');
     assert.deepEqual(lazyMounts(node.root), []);
     assert.deepEqual(await readdir(join(node.root, 'snapshotter/snapshots')), []);
@@ -163,12 +186,12 @@ describe('createSnapshotter', { skip }, () => {
     await using running = await node.start();
     assert.equal(lazyMounts(node.root).length, 3);
     const read = join(node.root, 'snapshotter/snapshots/1/fs/app/26');
-    assert.equal(await sha256(read), await expected(node.source, 0, 'app/26'));
+    assert.equal(await sha256(read), expected(node.source, 0, 'app/26'));
     const unread = join(node.root, 'snapshotter/snapshots/2/fs/app/noise');
     await assert.rejects(sha256(unread), /Input\/output error/);
     node.source.isDown = false;
     await new Promise((resolve) => setTimeout(resolve, 1_100)); // a span that failed is refused for a second
-    assert.equal(await sha256(unread), await expected(node.source, 1, 'app/noise'));
+    assert.equal(await sha256(unread), expected(node.source, 1, 'app/noise'));
     await running.snapshotter.prepare({ key: 'k8s.io/9/c', parent: 'sha256:k8s.io-chain-2', labels: {} }, signal);
   });
 
@@ -201,7 +224,7 @@ describe('createSnapshotter', { skip }, () => {
         sources.join('\n'),
       );
     }
-    assert.equal(await sha256(join(node.root, 'snapshotter/snapshots/2/fs/app/27')), await expected(node.source, 1, 'app/27'));
+    assert.equal(await sha256(join(node.root, 'snapshotter/snapshots/2/fs/app/27')), expected(node.source, 1, 'app/27'));
     await using running = await node.start();
     assert.equal(lazyMounts(node.root).length, 3);
     await running.snapshotter.prepare({ key: 'k8s.io/9/c', parent: 'sha256:k8s.io-chain-2', labels: {} }, signal);
@@ -237,7 +260,7 @@ describe('createSnapshotter', { skip }, () => {
     node.source.isDown = false;
     await new Promise((resolve) => setTimeout(resolve, 5_100)); // a refused image is asked about again after that
     await snapshotter.prepare(use, signal);
-    assert.equal(await sha256(join(node.root, 'snapshotter/snapshots/2/fs/app/27')), await expected(node.source, 1, 'app/27'));
+    assert.equal(await sha256(join(node.root, 'snapshotter/snapshots/2/fs/app/27')), expected(node.source, 1, 'app/27'));
     for (const name of ['k8s.io/9/c', ...[2, 1, 0].map((index) => `sha256:k8s.io-chain-${index}`)]) await snapshotter.remove(name, signal);
     await snapshotter.cleanup(signal);
     assert.deepEqual(lazyMounts(node.root), []);

@@ -8,7 +8,7 @@ import type { ServiceImplementation } from '@soci/rpc';
 import type { ImageSource } from './image-planner.ts';
 import { isRemote } from './labels.ts';
 import type { LazySnapshot } from './lazy-layers.ts';
-import { openLazyStack, type LazyMode, type LazyStack } from './lazy-stack.ts';
+import { openLazyStack, type LazyMode, type LazyStack, type LazyStackOptions } from './lazy-stack.ts';
 import { idOfDirectory, SnapshotDirectories } from './snapshot-directories.ts';
 import { snapshotsService } from './snapshots-service.ts';
 import { Snapshotter } from './snapshotter.ts';
@@ -23,6 +23,8 @@ export interface CreateSnapshotterOptions {
   readonly fetcher: ImageSource;
   readonly config: SnapshotterConfig;
   readonly log: Logger;
+  /** Stands in for the probe of the kernel. */
+  readonly probe?: LazyStackOptions['probe'];
 }
 
 /** The snapshotter, ready to be served. Ends when it is disposed of: mounts stay, for the containers that stand on them. */
@@ -46,7 +48,7 @@ export async function createSnapshotter(options: CreateSnapshotterOptions, signa
   const store = resources.use(new SqliteMetadataStore({ path: join(root, 'metadata.db') }));
   const directories = await SnapshotDirectories.open(root);
   store.reserveIds(Math.max(0, ...(await directories.names()).map((name) => idOfDirectory(name) ?? 0)));
-  const stack = resources.use(await openLazyStack({ ...options, source: options.fetcher, metadata: store, directories, calls }));
+  const stack = resources.use(await openLazyStack({ ...options, source: options.fetcher, metadata: store, directories, calls }, signal));
   report(stack, log);
   await stack.layers.restore(lazySnapshots(store, directories), signal);
   const overlayOptions = (await needsUserXattr(root)) ? ['userxattr'] : [];

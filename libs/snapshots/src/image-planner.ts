@@ -1,8 +1,8 @@
 import { hasCode } from '@soci/errors';
 import { parseReference, type Descriptor, type Manifest } from '@soci/image';
 import type { SociIndex, ZtocEntry } from '@soci/index';
-import { layerKey, type BlobSource, type LayerNames, type LayerPreparer, type LayerStore } from '@soci/layer';
-import { SnapshotError } from './errors.ts';
+import { layerKey, type BlobSource, type LayerNames, type LayerPreparer, type LayerSource, type LayerStore } from '@soci/layer';
+import { EarlyArtifacts } from './early-artifacts.ts';
 import type { ImagePlan, ImagePlanner, ImageRequest } from './image-plan.ts';
 
 interface PulledImage {
@@ -32,7 +32,7 @@ export interface ImageSource extends BlobSource {
 export interface LazyImagePlannerOptions {
   readonly source: ImageSource;
   readonly store: Pick<LayerStore, 'addSource' | 'isPrepared'>;
-  readonly preparer: Pick<LayerPreparer, 'prepare'>;
+  readonly preparer: Pick<LayerPreparer, 'prepare' | 'prepareWhole'>;
   readonly pullModes: { readonly sociV1: boolean; readonly sociV2: boolean };
 }
 
@@ -68,59 +68,53 @@ export class LazyImagePlanner implements ImagePlanner {
     index: SociIndex,
     signal: AbortSignal,
   ): Promise<readonly LayerNames[]> {
+    const { store, source } = this.#options;
     const failed = new AbortController();
     const either = AbortSignal.any([signal, failed.signal]);
+    const artifacts = new EarlyArtifacts(image, source, either);
     try {
-      const fetches = layers.map((layer) => this.#startFetch(image, layer, index.ztocs.get(layer.digest), either));
+      for (const layer of layers) this.#startFetch(artifacts, layer, index.ztocs.get(layer.digest));
       const prepared: LayerNames[] = [];
-      for (const [depth, layer] of layers.entries()) {
+      for (const layer of layers) {
         const lowers = prepared.map((names) => names.layerKey).reverse();
-        prepared.push(await this.#prepare(image, layer, index.ztocs.get(layer.digest), { early: fetches[depth], lowers }, either));
-        this.#options.store.addSource(layer.digest, {
-          reference: image.reference,
-          repository: repositoryOf(image.reference),
-          namespaces: [],
-        });
+        prepared.push(await this.#prepare({ image, layer, ztoc: index.ztocs.get(layer.digest), lowers, artifacts }, either));
+        store.addSource(layer.digest, sourceOf(image));
       }
       return prepared;
     } catch (cause) {
-      failed.abort(cause); // the other zTOCs are of no use any more
+      failed.abort(cause); // the other artifacts are of no use any more
       throw cause;
     }
   }
 
-  async #prepare(
-    image: ImageRequest,
-    layer: Descriptor,
-    ztoc: ZtocEntry | undefined,
-    { early, lowers }: { readonly early: Promise<Uint8Array<ArrayBuffer>> | undefined; readonly lowers: readonly string[] },
-    signal: AbortSignal,
-  ): Promise<LayerNames> {
+  #startFetch(artifacts: EarlyArtifacts, layer: Descriptor, ztoc: ZtocEntry | undefined): void {
+    if (this.#options.store.isPrepared(layerKey(layer.digest, ztoc?.descriptor.digest))) return;
+    if (ztoc === undefined) artifacts.startLayer(layer);
+    else artifacts.startZtoc(ztoc.descriptor);
+  }
+
+  async #prepare({ image, layer, ztoc, lowers, artifacts }: LayerToPrepare, signal: AbortSignal): Promise<LayerNames> {
     const { preparer } = this.#options;
-    if (ztoc === undefined) throw new SnapshotError('UNAVAILABLE', `layer ${layer.digest} has no zTOC`);
-    const fetch = (shared: AbortSignal): Promise<Uint8Array> => early ?? this.#readZtoc(image, ztoc, shared);
-    return preparer.prepare({ layerDigest: layer.digest, ztoc: { digest: ztoc.descriptor.digest, fetch }, lowers }, signal);
-  }
-
-  /** Begins to fetch a zTOC that is not on disk; the preparation of its layer waits for it. */
-  #startFetch(
-    image: ImageRequest,
-    layer: Descriptor,
-    ztoc: ZtocEntry | undefined,
-    signal: AbortSignal,
-  ): Promise<Uint8Array<ArrayBuffer>> | undefined {
-    const { store } = this.#options;
-    if (ztoc === undefined || store.isPrepared(layerKey(layer.digest, ztoc.descriptor.digest))) return undefined;
-    const fetch = this.#readZtoc(image, ztoc, signal);
-    fetch.catch(() => undefined); // heard of by whoever prepares the layer, or of no interest because another one failed first
-    return fetch;
-  }
-
-  #readZtoc({ reference }: ImageRequest, { descriptor }: ZtocEntry, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#options.source.readArtifact({ reference, namespaces: [], descriptor }, signal);
+    const { digest: layerDigest, size: sizeBytes } = layer;
+    if (ztoc === undefined) {
+      return preparer.prepareWhole({ layerDigest, sizeBytes, lowers, image: sourceOf(image), source: artifacts.layerSource() }, signal);
+    }
+    const { descriptor } = ztoc;
+    const fetch = (shared: AbortSignal): Promise<Uint8Array> => artifacts.ztoc(descriptor, shared);
+    return preparer.prepare({ layerDigest, ztoc: { digest: descriptor.digest, fetch }, lowers }, signal);
   }
 }
 
-function repositoryOf(reference: string): string {
-  return parseReference(reference).name;
+interface LayerToPrepare {
+  readonly image: ImageRequest;
+  readonly layer: Descriptor;
+  readonly ztoc: ZtocEntry | undefined;
+  /** Keys of the layers below, nearest first. */
+  readonly lowers: readonly string[];
+  readonly artifacts: EarlyArtifacts;
+}
+
+/** The Kubernetes namespaces of a pull are not known here: containerd's is another thing. */
+function sourceOf({ reference }: ImageRequest): LayerSource {
+  return { reference, repository: parseReference(reference).name, namespaces: [] };
 }

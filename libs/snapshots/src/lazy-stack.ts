@@ -4,7 +4,7 @@ import type { SnapshotterConfig } from '@soci/config';
 import { describeError } from '@soci/errors';
 import { FlatFuse } from '@soci/fuse';
 import type { InheritedFuse } from '@soci/fuse/launcher';
-import { LayerEngine, LayerPreparer, LayerStore, type LayerCounters, type ReplySink } from '@soci/layer';
+import { LayerEngine, LayerPreparer, LayerStore, probeKernel, type KernelProbe, type LayerCounters, type ReplySink } from '@soci/layer';
 import type { Logger } from '@soci/log';
 import { ImageDecisions } from './image-decisions.ts';
 import type { ImagePlanner } from './image-plan.ts';
@@ -29,6 +29,8 @@ export interface LazyStackOptions {
   readonly directories: SnapshotDirectories;
   readonly calls: MountCalls;
   readonly log: Logger;
+  /** Whether the kernel serves layers rightly; tried out at every start. */
+  readonly probe?: (signal: AbortSignal) => Promise<Pick<KernelProbe, 'mode' | 'reason'>>;
 }
 
 /** Everything that serves layers lazily, put together. */
@@ -40,13 +42,13 @@ export interface LazyStack extends AsyncDisposable {
 }
 
 /** Opens the layers on disk and serves them through FUSE; where that cannot be, only layers that are complete can be used, and images are left to the runtime. */
-export async function openLazyStack(options: LazyStackOptions): Promise<LazyStack> {
+export async function openLazyStack(options: LazyStackOptions, signal: AbortSignal): Promise<LazyStack> {
   const { root, config, metadata, directories, calls, log } = options;
   await using resources = new AsyncDisposableStack();
   const store = resources.use(await LayerStore.open({ root: join(root, 'layers'), log }));
   const preparer = resources.use(new LayerPreparer({ store, log }));
   const mounts = new LayerMounts(calls, log);
-  const started = await startServing(options, mounts);
+  const started = await startServing(options, mounts, signal);
   const served = new ServedLayers({ store, preparer, serving: started.serving });
   resources.defer(() => served.close());
   resources.use(started.threads); // ended first: they read the files that are closed then
@@ -64,7 +66,9 @@ interface Started {
   readonly counters: LayerCounters | undefined;
 }
 
-async function startServing({ root, fuse, source, config, log }: LazyStackOptions, mounts: LayerMounts): Promise<Started> {
+async function startServing(options: LazyStackOptions, mounts: LayerMounts, signal: AbortSignal): Promise<Started> {
+  const { root, fuse, source, config, log } = options;
+  const { probe = (aborted) => probeKernel({ directory: root, log, signal: aborted }) } = options;
   const plain = (reason: string): Started => ({
     mode: { mode: 'plain', reason },
     serving: undefined,
@@ -74,6 +78,8 @@ async function startServing({ root, fuse, source, config, log }: LazyStackOption
   const mountPoint = join(root, 'fuse');
   await mounts.clear(mountPoint, () => false); // of an earlier process, whose threads are gone
   if (fuse.kind === 'none') return plain(fuse.reason);
+  const { mode, reason } = await probe(signal);
+  if (mode === 'none') return plain(reason);
   await mkdir(mountPoint, { recursive: true, mode: 0o700 });
   const replies: ReplySink = {
     reply: (low, high, data) => flat?.reply(low, high, data),

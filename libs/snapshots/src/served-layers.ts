@@ -59,7 +59,7 @@ export class ServedLayers {
       const namesFile = await open(names.path, 'r');
       try {
         const namesSizeBytes = (await namesFile.stat()).size;
-        if (served.layer.isComplete && !served.slots.has(names.slot)) {
+        if ((served.layer.isComplete || served.layer.isFilled) && !served.slots.has(names.slot)) {
           await namesFile.close();
           return { kind: 'files', namesPath: names.path, bytesPath: served.layer.paths.data, namesSizeBytes };
         }

@@ -25,11 +25,11 @@ export class BlobFolder implements ImageSource {
   readonly asked: string[] = [];
   isDown = false;
   hasIndex = true;
-  readonly #folder: string;
+  readonly folder: string;
   readonly #indexDigest: string;
 
   private constructor(folder: string, manifestDigest: string, indexDigest: string, layers: readonly string[]) {
-    this.#folder = folder;
+    this.folder = folder;
     this.manifestDigest = manifestDigest;
     this.#indexDigest = indexDigest;
     this.layers = layers;
@@ -72,7 +72,7 @@ export class BlobFolder implements ImageSource {
   }
 
   #blob(digest: string): Promise<Buffer> {
-    return readFile(blobPath(this.#folder, digest));
+    return readFile(blobPath(this.folder, digest));
   }
 }
 

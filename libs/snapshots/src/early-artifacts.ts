@@ -1,0 +1,92 @@
+import type { Descriptor } from '@soci/image';
+import type { BlobRequest, BlobSource } from '@soci/layer';
+import type { ImageRequest } from './image-plan.ts';
+import type { ImageSource } from './image-planner.ts';
+
+/** What is kept in memory of layers that are fetched whole, until their turn comes: most of them are below 10 MiB. */
+const MAX_LAYER_BYTES = 16 << 20;
+const MAX_IMAGE_BYTES = 64 << 20;
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/**
+ * Fetches what the layers of an image are prepared from, all at the same time, while they are prepared one after the other.
+ * A failure is heard of by whoever asks for the bytes.
+ */
+export class EarlyArtifacts {
+  readonly #image: ImageRequest;
+  readonly #source: ImageSource;
+  readonly #signal: AbortSignal;
+  readonly #bytes = new Map<string, Promise<Bytes>>();
+  #keptBytes = 0;
+
+  constructor(image: ImageRequest, source: ImageSource, signal: AbortSignal) {
+    this.#image = image;
+    this.#source = source;
+    this.#signal = signal;
+  }
+
+  startZtoc(ztoc: Descriptor): void {
+    this.#start(ztoc.digest, () => this.#readZtoc(ztoc, this.#signal));
+  }
+
+  /** Only if it is small enough to be kept. */
+  startLayer({ digest, size }: Descriptor): void {
+    if (size === 0 || size > MAX_LAYER_BYTES || this.#keptBytes + size > MAX_IMAGE_BYTES || this.#bytes.has(digest)) return;
+    this.#keptBytes += size;
+    const request = { reference: this.#image.reference, digest, offsetBytes: 0, lengthBytes: size, priority: 'demand' } as const;
+    this.#start(digest, () => readAll(this.#source, request, this.#signal));
+  }
+
+  /** A zTOC; what was fetched early is handed out once. */
+  async ztoc(ztoc: Descriptor, signal: AbortSignal): Promise<Bytes> {
+    return (await this.#take(ztoc.digest)) ?? (await this.#readZtoc(ztoc, signal));
+  }
+
+  /** Reads layers; one that was fetched early from memory. */
+  layerSource(): BlobSource {
+    const take = (digest: string): Promise<Bytes | undefined> => this.#take(digest);
+    const source = this.#source;
+    return {
+      async *read(request, signal) {
+        const early = await take(request.digest);
+        if (early === undefined) yield* source.read(request, signal);
+        else yield early;
+      },
+    };
+  }
+
+  #start(digest: string, fetch: () => Promise<Bytes>): void {
+    if (this.#bytes.has(digest)) return;
+    const fetching = fetch();
+    fetching.catch(() => undefined); // nobody may ask, because another one failed first
+    this.#bytes.set(digest, fetching);
+  }
+
+  /** Undefined when it was not fetched early, or given up: another image may wait for the same layer, and its pull goes on. */
+  async #take(digest: string): Promise<Bytes | undefined> {
+    const early = this.#bytes.get(digest);
+    this.#bytes.delete(digest);
+    try {
+      return await early;
+    } catch (cause) {
+      if (this.#signal.aborted) return undefined;
+      throw cause;
+    }
+  }
+
+  #readZtoc(descriptor: Descriptor, signal: AbortSignal): Promise<Bytes> {
+    return this.#source.readArtifact({ reference: this.#image.reference, namespaces: [], descriptor }, signal);
+  }
+}
+
+async function readAll(source: BlobSource, request: BlobRequest, signal: AbortSignal): Promise<Bytes> {
+  const bytes = new Uint8Array(request.lengthBytes);
+  let filled = 0;
+  for await (const piece of source.read(request, signal)) {
+    if (filled + piece.length > bytes.length) throw new RangeError(`layer ${request.digest}: more bytes than its manifest says`);
+    bytes.set(piece, filled);
+    filled += piece.length;
+  }
+  return bytes.subarray(0, filled);
+}
