@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe, it, type TestContext } from 'node:test';
 import { ContainerdImages, ContainerdStore, containerdApi, openLease, type ContainerdApi } from '@soci/content';
 import { contentStoreConformance, imageStoreConformance } from '@soci/content/conformance';
 import { sha256Digest } from '@soci/image';
@@ -41,9 +41,11 @@ describe('against containerd', { skip: reason }, () => {
   });
 
   const api = (): ContainerdApi => containerdApi(channel);
-  const leased = async (t: { after(fn: () => Promise<void>): void }): Promise<ContainerdStore> => {
+  const leased = async (t: TestContext): Promise<ContainerdStore> => {
     const lease = await openLease(api(), {}, signal);
-    t.after(() => lease[Symbol.asyncDispose]());
+    t.after(async () => {
+      await lease[Symbol.asyncDispose]();
+    });
     return new ContainerdStore({ api: api(), leaseId: lease.id });
   };
 
@@ -52,7 +54,9 @@ describe('against containerd', { skip: reason }, () => {
 
   contentStoreConformance('ContainerdStore without access to containerd’s files', async (t) => {
     const lease = await openLease(api(), {}, signal);
-    t.after(() => lease[Symbol.asyncDispose]());
+    t.after(async () => {
+      await lease[Symbol.asyncDispose]();
+    });
     const introspection = { ...api().introspection, plugins: () => Promise.resolve({ plugins: [] }) };
     return new ContainerdStore({ api: { ...api(), introspection }, leaseId: lease.id });
   });

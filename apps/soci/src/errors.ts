@@ -1,11 +1,9 @@
 export type CliErrorCode =
-  | 'USAGE' // the command line is not one that we understand
   | 'ARGUMENT_MISSING'
   | 'ARGUMENT_INVALID'
   | 'NOT_FOUND'
   | 'WRONG_KIND' // a digest of something else than the command is for
   | 'OUTPUT_FAILED'
-  | 'UNREACHABLE'
   | 'PUSH_FAILED'
   | 'TIMEOUT';
 

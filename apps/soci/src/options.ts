@@ -75,18 +75,8 @@ export function addPlatformOptions(command: Command): Command {
 
 export function addBuildOptions(command: Command): Command {
   return addPlatformOptions(command)
-    .option(
-      '--span-size <bytes>',
-      'uncompressed bytes between two places where decoding may start',
-      valueOf('span-size', parseGoInt64),
-      4_194_304n,
-    )
-    .option(
-      '--min-layer-size <bytes>',
-      'smaller layers get no zTOC and are not lazily pulled',
-      valueOf('min-layer-size', parseGoInt64),
-      10_485_760n,
-    )
+    .addOption(int64Option('span-size', 'uncompressed bytes between two places where decoding may start', 4_194_304n))
+    .addOption(int64Option('min-layer-size', 'smaller layers get no zTOC and are not lazily pulled', 10_485_760n))
     .addOption(sliceOption('--optimizations <value>', 'optional optimizations (experimental): xattr'))
     .option('-f, --force', 'build zTOCs again that are there already')
     .addOption(sliceOption('--prefetch-file <path>', 'a file to fetch before it is asked for; may be repeated'))
@@ -116,7 +106,15 @@ export function sliceOption(flags: string, description: string): Option {
   ]);
 }
 
-export const parseUploads = valueOf('max-concurrent-uploads', parseGoUint64);
+export function uploadsOption(byDefault: bigint): Option {
+  return new Option('--max-concurrent-uploads <n>', 'uploads at a time')
+    .argParser(valueOf('max-concurrent-uploads', parseGoUint64))
+    .default(byDefault, String(byDefault));
+}
+
+function int64Option(name: string, description: string, byDefault: bigint): Option {
+  return new Option(`--${name} <bytes>`, description).argParser(valueOf(name, parseGoInt64)).default(byDefault, String(byDefault));
+}
 
 function valueOf<T>(name: string, parse: (text: string) => T): (text: string) => T {
   return (text) => {

@@ -1,6 +1,5 @@
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, type CommanderError } from 'commander';
 import { normalizeArguments, type KnownFlags } from './arguments.ts';
-import { CliError } from './errors.ts';
 import { explain } from './explain.ts';
 import { print, type Host } from './host.ts';
 import {
@@ -8,9 +7,9 @@ import {
   addGlobalOptions,
   addPlatformOptions,
   addRegistryOptions,
-  parseUploads,
   sliceOption,
   toGlobals,
+  uploadsOption,
   type GlobalOptions,
 } from './options.ts';
 import { Session } from './session.ts';
@@ -34,7 +33,7 @@ export async function runCommandLine(args: readonly string[], host: Host): Promi
     await program.parseAsync(normalizeArguments(args, knownFlags(program)), { from: 'user' });
     return 0;
   } catch (error) {
-    if (error instanceof CommanderError) return usage(error, program, host);
+    if (error instanceof UsageEnd) return usage(error, host);
     if (error instanceof NoSuchCommand) {
       print(host.stderr, `No help topic for '${error.message}'`);
       return NO_SUCH_COMMAND;
@@ -46,11 +45,28 @@ export async function runCommandLine(args: readonly string[], host: Host): Promi
 
 class NoSuchCommand extends Error {}
 
+/** A command line that cannot be read, or one that only asks for help or the version. */
+class UsageEnd extends Error {
+  readonly end: CommanderError;
+  readonly command: Command;
+
+  constructor(end: CommanderError, command: Command) {
+    super(end.message);
+    this.end = end;
+    this.command = command;
+  }
+}
+
+function endingWithUsage(command: Command): Command {
+  return command.exitOverride((end) => {
+    throw new UsageEnd(end, command);
+  });
+}
+
 function declare(host: Host): Command {
   const program = addGlobalOptions(new Command('soci'), host)
     .version(`soci version ${VERSION}`, '-v, --version', 'print the version')
     .description('Makes container images start before they are downloaded: SOCI indexes and their artifacts.')
-    .exitOverride()
     .configureOutput({ writeOut: (text) => host.stdout.write(text), writeErr: () => undefined });
   group(program, host);
 
@@ -118,7 +134,7 @@ function declare(host: Host): Command {
     .argument('[ref]')
     .option('--snapshotter <name>', 'accepted for compatibility; the artifacts are found without it')
     .option('--existing-index <mode>', 'when the registry has an index already: warn, skip or allow', 'warn')
-    .option('--max-concurrent-uploads <n>', 'uploads at a time', parseUploads, 3n)
+    .addOption(uploadsOption(3n))
     .option('-q, --quiet', 'print the digests of pushed indices only');
   command(program, 'rebuild-db', 'rebuild the artifacts database', async () => (await import('./commands/rebuild-db.ts')).rebuildDb, host);
   return program;
@@ -126,16 +142,17 @@ function declare(host: Host): Command {
 
 /** A command without an action of its own: alone it shows its help. */
 function group(parent: Command, host: Host): Command {
-  return parent.allowExcessArguments().action((_, self: Command) => {
-    const [unknown] = self.args;
-    if (unknown !== undefined) throw new NoSuchCommand(unknown);
-    host.stdout.write(self.helpInformation());
-  });
+  return endingWithUsage(parent)
+    .allowExcessArguments()
+    .action((_, self: Command) => {
+      const [unknown] = self.args;
+      if (unknown !== undefined) throw new NoSuchCommand(unknown);
+      host.stdout.write(self.helpInformation());
+    });
 }
 
 function command<Options>(parent: Command, name: string, description: string, load: () => Promise<Action<Options>>, host: Host): Command {
-  return parent
-    .command(name)
+  return endingWithUsage(parent.command(name))
     .description(description)
     .allowExcessArguments()
     .action(async (...parameters: unknown[]) => {
@@ -162,13 +179,12 @@ function knownFlags(program: Command): KnownFlags {
   };
 }
 
-/** Help and version come as "errors", too; they are what was asked for. */
-function usage(error: CommanderError, program: Command, host: Host): number {
-  if (error.exitCode === 0) return 0;
-  const message = usageMessage(error);
+function usage({ end, command: asked }: UsageEnd, host: Host): number {
+  if (end.exitCode === 0) return 0;
+  const message = usageMessage(end);
   print(host.stderr, `Incorrect Usage: ${message}\n`);
-  host.stdout.write(program.helpInformation());
-  print(host.stderr, `soci: ${explain(new CliError('USAGE', message))}`);
+  host.stdout.write(asked.helpInformation());
+  print(host.stderr, `soci: ${message}`);
   return FAILURE;
 }
 

@@ -28,6 +28,7 @@ export class Session implements AsyncDisposable {
   readonly #opened = new AsyncDisposableStack();
   #containerd: Promise<Containerd> | undefined;
   #artifacts: ArtifactsDb | undefined;
+  #lastMs = 0;
 
   constructor(globals: GlobalOptions, host: Host) {
     this.globals = globals;
@@ -47,6 +48,12 @@ export class Session implements AsyncDisposable {
   warn(line: string): void {
     print(this.host.stderr, `soci: warning: ${line}`);
   }
+
+  /** The time, later at each call: what is built one after the other is listed in that order. */
+  readonly now = (): Date => {
+    this.#lastMs = Math.max(this.host.now(), this.#lastMs + 1);
+    return new Date(this.#lastMs);
+  };
 
   /** Makes the root directory if it is missing, but none of its parents. */
   async ensureRoot(): Promise<void> {

@@ -56,6 +56,7 @@ async function convertInContainerd(source: string, destination: string, options:
       artifacts: await session.artifacts(),
       builder,
       log: session.log,
+      now: session.now,
       onEvent: report.onEvent,
     },
     session.signal,

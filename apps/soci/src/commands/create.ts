@@ -1,4 +1,5 @@
-import { createIndexes } from '@soci/index';
+import { formatPlatform, hostPlatform, matchesPlatform } from '@soci/image';
+import { createIndexes, type BuiltIndex } from '@soci/index';
 import { ZtocBuilder } from '@soci/ztoc';
 import { buildSettings, platformChoice } from '../build-options.ts';
 import { reportBuild } from '../build-report.ts';
@@ -29,10 +30,16 @@ export async function create([name = '']: readonly string[], options: BuildOptio
       artifacts: await session.artifacts(),
       builder,
       log: session.log,
+      now: session.now,
       onEvent: report.onEvent,
     },
     session.signal,
   );
-  const labels = indexes.map(({ descriptor }, i) => [indexes.length === 1 ? INDEX_LABEL : `${INDEX_LABEL}.${i}`, descriptor.digest]);
-  await images.label(name, Object.fromEntries(labels) as Record<string, string>, session.signal);
+  if (blobs.kind === 'containerd') await images.label(name, Object.fromEntries(indexes.map(labelFor)), session.signal);
+}
+
+/** A name of its own for each platform but this machine's, so that indexes that are built one after the other all stay. */
+function labelFor({ platform, descriptor }: BuiltIndex): [string, string] {
+  const suffix = matchesPlatform(hostPlatform(), platform) ? '' : `.${formatPlatform(platform).replaceAll('/', '-')}`;
+  return [`${INDEX_LABEL}${suffix}`, descriptor.digest];
 }
