@@ -159,6 +159,17 @@ describe('layers under overlayfs', { skip }, () => {
     assert.ok(!listing(trees[1]).has('/never'), 'a whiteout in the lowest layer hides nothing and is not there');
   });
 
+  it('are one volume with xino=auto, since each has a UUID', (t) => {
+    const folder = makeFolder(t);
+    const [lower, upper] = mountLayers(folder, [[{ name: 'a' }], [{ name: 'b' }]]);
+    assert.ok(lower && upper);
+    for (const name of ['upper', 'work']) mkdirSync(join(folder, name));
+    const options = `xino=auto,upperdir=${join(folder, 'upper')},workdir=${join(folder, 'work')},`;
+    const overlay = { ...overlayMount(folder, 'merged', [upper.target, lower.target], options), flags: 0 };
+    const { volumes } = ask({ mounts: [lower, upper, overlay], trees: [overlay.target] });
+    assert.deepEqual(volumes, [1]);
+  });
+
   it('keep whiteouts and opaque marks in a layer that lies above another', (t) => {
     const folder = makeFolder(t);
     const [, upper] = mountLayers(folder, [below, above]);

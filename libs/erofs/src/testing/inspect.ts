@@ -18,23 +18,31 @@ for (const { source, target, type, flags, data } of request.mounts) {
     process.exit(1);
   }
 }
-const answer: Answer = { trees: request.trees.map(list), pieces: request.pieces.map(readPiece) };
+const listed = request.trees.map(list);
+const answer: Answer = {
+  trees: listed.map(({ found }) => found),
+  volumes: listed.map(({ volumes }) => volumes.size),
+  pieces: request.pieces.map(readPiece),
+};
 process.stdout.write(JSON.stringify(answer));
 
-function list(root: string): Found[] {
+function list(root: string): { readonly found: Found[]; readonly volumes: ReadonlySet<bigint> } {
   const found: Found[] = [];
-  const groups = new Map<bigint, string>();
+  const groups = new Map<string, string>();
+  const volumes = new Set<bigint>();
   const visit = (path: Buffer) => {
     const stat = lstatSync(path, { bigint: true });
     const name = path.subarray(Buffer.byteLength(root)).toString('latin1');
-    const group = groups.get(stat.ino) ?? name;
-    groups.set(stat.ino, group);
+    const key = `${stat.dev}:${stat.ino}`;
+    const group = groups.get(key) ?? name;
+    groups.set(key, group);
+    volumes.add(stat.dev);
     found.push(describe(path, name, group, stat));
     if (!stat.isDirectory()) return;
     for (const child of readdirSync(path, { encoding: 'buffer' })) visit(Buffer.concat([path, Buffer.from('/'), child]));
   };
   visit(Buffer.from(root));
-  return found.sort((a, b) => (a.path < b.path ? -1 : 1));
+  return { found: found.sort((a, b) => (a.path < b.path ? -1 : 1)), volumes };
 }
 
 function describe(path: Buffer, name: string, group: string, stat: BigIntStats): Found {

@@ -41,6 +41,8 @@ export interface Found {
 
 export interface Answer {
   readonly trees: readonly (readonly Found[])[];
+  /** Of each tree: how many volumes its files say they are of. */
+  readonly volumes: readonly number[];
   readonly pieces: readonly string[];
 }
 
@@ -65,10 +67,10 @@ export function erofsMount(folder: string, name: string, image: Uint8Array, tar:
   return { source, target, type: 'erofs', flags: READ_ONLY, data: `device=${device}` };
 }
 
-export function overlayMount(folder: string, name: string, lowers: readonly string[]): Mount {
+export function overlayMount(folder: string, name: string, lowers: readonly string[], options = ''): Mount {
   const target = join(folder, name);
   mkdirSync(target);
-  return { source: 'overlay', target, type: 'overlay', flags: READ_ONLY, data: `lowerdir=${lowers.join(':')}` };
+  return { source: 'overlay', target, type: 'overlay', flags: READ_ONLY, data: `${options}lowerdir=${lowers.join(':')}` };
 }
 
 /** Mounts and looks in a child with a mount namespace of its own. */
