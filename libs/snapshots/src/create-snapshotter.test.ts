@@ -17,12 +17,19 @@ const signal = new AbortController().signal;
 const skip = process.getuid?.() === 0 ? false : 'mounting needs root';
 const CONFIG = '[background_fetch]\ndisable = true\n[blob]\nread_timeout_sec = 2\n';
 
+interface Probe {
+  readonly mode: 'erofs' | 'none';
+  readonly reason: string;
+}
+
+const GOOD_KERNEL: Probe = { mode: 'erofs', reason: 'not asked' };
+
 interface Node {
   readonly root: string;
   readonly source: BlobFolder;
   readonly logs: LogCollector;
   /** Starts the snapshotter, as a new process would. */
-  readonly start: (config?: string) => Promise<RunningSnapshotter>;
+  readonly start: (probe?: Probe) => Promise<RunningSnapshotter>;
 }
 
 /** A machine with an image in a registry. Its files are on a disk: the kernel takes no EROFS image from a tmpfs. */
@@ -38,13 +45,11 @@ async function makeNode(t: TestContext, image: string): Promise<Node> {
     root,
     source,
     logs,
-    start: async (config = CONFIG) => {
+    start: async (probe = GOOD_KERNEL) => {
       const fd = openSync('/dev/fuse', 'r+');
       const fuse = { kind: 'open', fd } as const;
-      const running = await createSnapshotter(
-        { root, fuse, fetcher: source, config: parseConfig(config, 'test').config, log: logs.log },
-        signal,
-      );
+      const options = { root, fuse, fetcher: source, config: parseConfig(CONFIG, 'test').config, log: logs.log };
+      const running = await createSnapshotter({ ...options, probe: () => Promise.resolve(probe) }, signal);
       return {
         ...running,
         [Symbol.asyncDispose]: async () => {
@@ -274,6 +279,14 @@ describe('createSnapshotter', { skip }, () => {
     assert.deepEqual(running.mode, { mode: 'plain', reason: '/dev/fuse: no such device' });
     assert.deepEqual((await pull(running, node.source)).codes, ['mounts', 'mounts', 'mounts']);
     assert.match(node.logs.lines.join('\n'), /"mode":"plain","reason":"\/dev\/fuse: no such device"/);
+  });
+
+  it('pulls plainly where the kernel does not serve layers rightly', async (t) => {
+    const node = await makeNode(t, 'twice');
+    await using running = await node.start({ mode: 'none', reason: 'a read after a reader was killed gave wrong bytes' });
+    assert.equal(running.mode.mode, 'plain');
+    assert.deepEqual((await pull(running, node.source)).codes, ['mounts', 'mounts', 'mounts']);
+    assert.deepEqual(node.source.asked, []);
   });
 
   it('refuses a root that another process has', async (t) => {

@@ -30,7 +30,7 @@ export interface LazyStackOptions {
   readonly calls: MountCalls;
   readonly log: Logger;
   /** Whether the kernel serves layers rightly; tried out at every start. */
-  readonly probe?: (signal: AbortSignal) => Promise<Pick<KernelProbe, 'mode' | 'reason'>>;
+  readonly probe?: ((signal: AbortSignal) => Promise<Pick<KernelProbe, 'mode' | 'reason'>>) | undefined;
 }
 
 /** Everything that serves layers lazily, put together. */
@@ -68,7 +68,7 @@ interface Started {
 
 async function startServing(options: LazyStackOptions, mounts: LayerMounts, signal: AbortSignal): Promise<Started> {
   const { root, fuse, source, config, log } = options;
-  const { probe = (aborted) => probeKernel({ directory: root, log, signal: aborted }) } = options;
+  const { probe = (aborted: AbortSignal) => probeKernel({ directory: root, log, signal: aborted }) } = options;
   const plain = (reason: string): Started => ({
     mode: { mode: 'plain', reason },
     serving: undefined,
