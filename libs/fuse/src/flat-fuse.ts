@@ -1,15 +1,15 @@
 import { writevSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
-import { extname, join } from 'node:path';
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { join } from 'node:path';
 import { hasCode } from '@soci/errors';
-import { MOUNT_FLAGS, setReadAhead, SyscallThread, UMOUNT_FLAGS } from '@soci/linux';
+import { MOUNT_FLAGS, setReadAhead, Syscalls, UMOUNT_FLAGS } from '@soci/linux';
 import type { Logger } from '@soci/log';
 import { Control } from './control.ts';
 import { FuseError } from './fuse-error.ts';
 import { MAX_READ_BYTES, OUT_HEADER_BYTES, putError, putHeader, resendMessage } from './protocol.ts';
 import type { Miss } from './responder.ts';
-import type { SlotChange, WorkerReport, WorkerSetup } from './serve-worker.ts';
+import type { SlotChange } from './serve-worker.ts';
+import { ServingThread } from './serving-thread.ts';
 import { checkSlot, fileName, type Slot } from './slot.ts';
 
 export interface FlatFuseOptions {
@@ -21,18 +21,13 @@ export interface FlatFuseOptions {
   readonly mounted: boolean;
   /** Slots that are served from the start: with `mounted`, requests for any other are refused before `addSlot` can be called. */
   readonly slots?: readonly Slot[];
+  /** To mount and unmount with. Of its own when left out: better in a service, where a call that waits for a read would hold up the end. */
+  readonly syscalls?: Syscalls;
   readonly log: Logger;
   /** A READ that somebody has to answer by `reply` or `replyError`, once. Called on the main thread; must not throw. */
   readonly onMiss: (miss: Miss) => void;
   /** A serving thread ended though nobody closed this: the mount was taken away from outside, or the thread broke. */
   readonly onEnded?: (reason: string) => void;
-}
-
-interface Server {
-  readonly worker: Worker;
-  readonly changes: MessagePort;
-  readonly ready: Promise<unknown>;
-  readonly ended: Promise<unknown>;
 }
 
 const WORKERS = 2;
@@ -42,7 +37,6 @@ const REMOVE_DEADLINE_MS = 30_000;
 const REMOVE_POLL_MS = 2;
 const POKE_DEADLINE_MS = 500;
 const READ_AHEAD_KIB = 1024;
-const WORKER = new URL(`./serve-worker${extname(import.meta.url)}`, import.meta.url);
 
 /**
  * The one FUSE mount of a node: a directory with two files per slot, `<slot>.names` and `<slot>.bytes`. Two threads answer the kernel from memory and disk;
@@ -53,8 +47,10 @@ const WORKER = new URL(`./serve-worker${extname(import.meta.url)}`, import.meta.
 export class FlatFuse implements AsyncDisposable {
   readonly #options: FlatFuseOptions;
   readonly #control = new Control(WORKERS);
-  readonly #thread = new SyscallThread();
-  readonly #servers: readonly Server[];
+  readonly #syscalls: Syscalls;
+  /** Closed with this: the calls, unless they were lent. */
+  readonly #owned = new AsyncDisposableStack();
+  readonly #servers: readonly ServingThread[];
   readonly #usedSlots = new Set<number>();
   /** Size of each miss that was not answered, by the lower word of its number: one entry per request that the kernel holds, which bounds it. */
   readonly #wanted = new Map<number, number>();
@@ -67,6 +63,7 @@ export class FlatFuse implements AsyncDisposable {
 
   private constructor(options: FlatFuseOptions) {
     this.#options = options;
+    this.#syscalls = options.syscalls ?? this.#owned.use(new Syscalls());
     this.#servers = Array.from({ length: WORKERS }, (_, index) => this.#start(index));
   }
 
@@ -164,13 +161,13 @@ export class FlatFuse implements AsyncDisposable {
     this.#control.stop();
     // A request wakes a thread: it answers, then sees that it is to stop.
     const poke = async (n: number): Promise<unknown> =>
-      await this.#thread
-        .run('pathExists', [join(this.#options.mountPoint, `.wake-${n}`)], { deadlineMs: POKE_DEADLINE_MS })
+      await this.#syscalls
+        .pathExists(join(this.#options.mountPoint, `.wake-${n}`), { deadlineMs: POKE_DEADLINE_MS })
         .catch(() => undefined);
     const ended = this.#allEnded();
     for (let n = 0; n < WORKERS; n++) await Promise.race([poke(n), ended]);
     await ended;
-    await this.#thread[Symbol.asyncDispose]();
+    await this.#owned.disposeAsync();
   }
 
   /** Takes the mount away: who waits for an answer gets an error at once, whatever is still mounted from it reads EIO, and the threads end. */
@@ -179,9 +176,9 @@ export class FlatFuse implements AsyncDisposable {
     this.#isClosed = true;
     this.#control.stop();
     await using cleanup = new AsyncDisposableStack();
-    cleanup.use(this.#thread);
+    cleanup.use(this.#owned);
     if (this.#isMounted) await this.#unmount();
-    for (const { worker } of this.#servers) worker.postMessage('go'); // one that never began ends now
+    for (const server of this.#servers) server.begin(); // one that never began ends now
     await this.#allEnded();
   }
 
@@ -192,10 +189,10 @@ export class FlatFuse implements AsyncDisposable {
     if (!mounted) {
       const flags = MOUNT_FLAGS.readOnly | MOUNT_FLAGS.noSuid | MOUNT_FLAGS.noDev | MOUNT_FLAGS.noExec;
       const data = `fd=${fd},rootmode=40000,user_id=0,group_id=0,max_read=${MAX_READ_BYTES}`;
-      await this.#thread.run('mount', [{ source: 'soci', target: mountPoint, type: 'fuse', flags, data }]);
+      await this.#syscalls.mount({ source: 'soci', target: mountPoint, type: 'fuse', flags, data });
     }
     this.#isMounted = true;
-    for (const { worker } of this.#servers) worker.postMessage('go');
+    for (const server of this.#servers) server.begin();
     if (mounted) {
       this.#resend();
     } else {
@@ -212,7 +209,7 @@ export class FlatFuse implements AsyncDisposable {
 
   async #unmount(): Promise<void> {
     try {
-      await this.#thread.run('umount', [this.#options.mountPoint, UMOUNT_FLAGS.force | UMOUNT_FLAGS.detach]);
+      await this.#syscalls.umount(this.#options.mountPoint, UMOUNT_FLAGS.force | UMOUNT_FLAGS.detach);
     } catch (error) {
       if (!hasCode(error, 'EINVAL', 'ENOENT')) throw error; // somebody else did it
     }
@@ -228,7 +225,7 @@ export class FlatFuse implements AsyncDisposable {
   }
 
   #change(change: SlotChange): number {
-    for (const { changes } of this.#servers) changes.postMessage(change);
+    for (const server of this.#servers) server.change(change);
     return this.#control.raiseEpoch();
   }
 
@@ -242,32 +239,15 @@ export class FlatFuse implements AsyncDisposable {
     }
   }
 
-  #start(index: number): Server {
-    const { port1: changes, port2 } = new MessageChannel();
-    const setup: WorkerSetup = { fd: this.#options.fd, index, controlWords: this.#control.words, changes: port2 };
-    const worker = new Worker(WORKER, { name: `fuse-${index}`, workerData: setup, transferList: [port2] });
-    const ready = Promise.withResolvers<unknown>();
-    const ended = Promise.withResolvers<unknown>();
-    worker.on('message', (report: WorkerReport) => {
-      if (report.kind === 'miss') this.#miss(report);
-      else if (report.kind === 'ready') ready.resolve(undefined);
-      else if (report.kind === 'initialised') this.#initialised.resolve(report.hasResend);
-      else if (report.kind === 'refused') this.#options.log.error({ errno: report.errno }, 'kernel refused a fuse answer');
-      else this.#lose(report.reason);
+  #start(index: number): ServingThread {
+    const { fd, log } = this.#options;
+    return new ServingThread(fd, index, this.#control, {
+      onMiss: (miss) => this.#miss(miss),
+      onInitialised: (hasResend) => this.#initialised.resolve(hasResend),
+      onRefused: (errno) => log.error({ errno }, 'kernel refused a fuse answer'),
+      onEnded: (reason) => this.#lose(reason),
+      onBroken: (error) => log.error({ error }, 'fuse thread broke'),
     });
-    worker.once('error', (cause) => {
-      const error = new FuseError('WORKER_FAILED', 'a serving thread broke', { cause });
-      ready.reject(error);
-      this.#options.log.error({ error }, 'fuse thread broke');
-      this.#lose('broken');
-    });
-    worker.once('exit', () => {
-      this.#control.setServing(index, false);
-      changes.close();
-      ended.resolve(undefined);
-    });
-    ready.promise.catch(() => undefined); // looked at in `#begin`, if it comes to that
-    return { worker, changes, ready: ready.promise, ended: ended.promise };
   }
 
   #miss(miss: Miss): void {

@@ -1,7 +1,7 @@
 import { closeSync, constants, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FlatFuse, type Miss } from '@soci/fuse';
-import { MOUNT_FLAGS, mountsUnder, readMountInfo, Syscalls, UMOUNT_FLAGS } from '@soci/linux';
+import { MOUNT_FLAGS, mountsUnder, readMountInfo, removeTreeNow, Syscalls, UMOUNT_FLAGS } from '@soci/linux';
 import type { Logger } from '@soci/log';
 import { roundUp } from '../layer-data.ts';
 import type { ProbeLayer } from './probe-image.ts';
@@ -35,7 +35,7 @@ export async function mountProbe({ path, device, layer, onMiss, log }: ProbeMoun
   const clear = async (): Promise<void> => {
     for (const { mountPoint } of mountsUnder(path, readMountInfo()))
       await syscalls.umount(mountPoint, UMOUNT_FLAGS.force | UMOUNT_FLAGS.detach);
-    await syscalls.removeTree(path);
+    removeTreeNow(path); // nothing of ours is mounted there any more, or this refuses
   };
   await clear();
   opened.defer(clear);
@@ -61,7 +61,9 @@ export async function mountProbe({ path, device, layer, onMiss, log }: ProbeMoun
     spanStartBytes: share(new Float64Array(new SharedArrayBuffer(layer.spanStartBytes.length * 8)), layer.spanStartBytes),
     present: share(new Int32Array(new SharedArrayBuffer(4)), [1]), // the first span alone
   };
-  const fuse = opened.use(await naming('fuse', FlatFuse.serve({ fd, mountPoint: at('fuse'), mounted: false, slots: [slot], log, onMiss })));
+  const fuse = opened.use(
+    await naming('fuse', FlatFuse.serve({ fd, mountPoint: at('fuse'), mounted: false, slots: [slot], syscalls, log, onMiss })),
+  );
   const options = `device=${fuse.bytesPath(SLOT)}`;
   const flags = MOUNT_FLAGS.readOnly;
   await naming(
