@@ -32,7 +32,12 @@ export function toStatus(error: unknown): { code: status; details: string; metad
 /** The error a caller throws for a status that is not OK. */
 export function fromStatus({ code, details }: Pick<ServiceError, 'code' | 'details'>): RpcError {
   const name: unknown = status[code];
-  return new RpcError(isStatusName(name) ? name : 'UNKNOWN', details === '' ? `call ended with status ${code}` : details);
+  return new RpcError(isStatusName(name) ? name : 'UNKNOWN', details === '' ? `call ended with status ${code}` : plainWords(details));
+}
+
+/** The client library wraps the one thing that matters, as in `connect ENOENT /run/x.sock`, into its own state. */
+function plainWords(details: string): string {
+  return /^No connection established\. Last error: (?:Error: )?(.+?)(?:\. Resolution note: .*)?$/s.exec(details)?.[1] ?? details;
 }
 
 function statusNameOf(error: unknown): StatusName {

@@ -1,4 +1,4 @@
-import { describeError } from '@soci/errors';
+import { describeError, hasCode } from '@soci/errors';
 import { formatPlatform, hostPlatform, MEDIA_TYPE, type Descriptor, type Platform } from '@soci/image';
 import { imagePlatforms, selectManifest, sociIndexVersion, type Artifact } from '@soci/index';
 import { platformChoice } from '../build-options.ts';
@@ -115,6 +115,13 @@ async function orFail<T>(what: string, session: Session, work: () => Promise<T>)
     return await work();
   } catch (cause) {
     if (session.signal.aborted) throw session.signal.reason;
-    throw new CliError('PUSH_FAILED', `${what}: ${describeError(cause)}`, { cause });
+    throw new CliError('PUSH_FAILED', `${what}: ${describeError(cause)}${cureFor(cause)}`, { cause });
   }
+}
+
+function cureFor(cause: unknown): string {
+  if (hasCode(cause, 'UNAUTHORIZED')) return ' (log in with --user or docker login)';
+  if (hasCode(cause, 'CREDENTIALS_FAILED')) return ' (repair it, or log in with --user)';
+  if (hasCode(cause, 'UNREACHABLE')) return ' (is the name right? --plain-http is for registries without TLS)';
+  return '';
 }
