@@ -143,6 +143,7 @@ function declare(host: Host): Command {
 /** A command without an action of its own: alone it shows its help. */
 function group(parent: Command, host: Host): Command {
   return endingWithUsage(parent)
+    .helpCommand(true)
     .allowExcessArguments()
     .action((_, self: Command) => {
       const [unknown] = self.args;
