@@ -99,7 +99,7 @@ class Scene {
     const [first, last] = [seen[0], atRegistry.at(-1)];
     if (leaked) return { action: 'credential_leaked' };
     if (error !== undefined) {
-      if (this.#row.redirected_from !== undefined) return { action: 'fail_without_credentials' };
+      if (this.#row.redirected_from !== undefined) return { action: this.#lookups === 0 ? 'fail_without_credentials' : 'other' };
       return { action: seen.length === 1 && this.#lookups === 0 ? 'pass_through' : 'fail' };
     }
     if (this.#isStorageRow) return { action: exchanges.length === 0 && atRegistry.length === 1 ? 'refresh_blob_url' : 'other' };

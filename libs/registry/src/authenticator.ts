@@ -125,7 +125,7 @@ export class Authenticator {
     tried: { readonly used: Authorization | undefined; readonly excluded?: string; readonly rejections: Rejection[] },
     signal: AbortSignal,
   ): AsyncGenerator<Authorization, void, undefined> {
-    this.#challenges.set(errand.host, challenge);
+    this.#remember(errand, challenge);
     const { credentials, origin } = await this.#lookUp(errand, signal);
     const seen = new Set<string>(tried.excluded === undefined ? [] : [tried.excluded]);
     let logins = 0;
@@ -171,6 +171,18 @@ export class Authenticator {
 
   [Symbol.dispose](): void {
     this.#lifetime.abort();
+  }
+
+  /** A registry that sends to another token server than before may do so rightly; whoever reads the log can tell. */
+  #remember({ host }: Errand, challenge: UsableChallenge): void {
+    const before = this.#challenges.get(host);
+    if (before?.scheme === 'bearer' && challenge.scheme === 'bearer' && before.realm.host !== challenge.realm.host) {
+      this.#options.log.warn(
+        { host, realm: challenge.realm.host, before: before.realm.host },
+        'registry names another token server than before',
+      );
+    }
+    this.#challenges.set(host, challenge);
   }
 
   async #lookUp(

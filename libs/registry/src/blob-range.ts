@@ -1,3 +1,4 @@
+import { hasCode } from '@soci/errors';
 import type { ImageReference } from '@soci/image';
 import { LRUCache } from 'lru-cache';
 import { blobCall } from './blobs.ts';
@@ -18,9 +19,6 @@ export interface BlobRange {
 const MAX_LOCATIONS = 4096;
 /** A signed address lives for minutes to an hour; one that ends sooner is noticed by its refusal. */
 const LOCATION_TTL_MS = 15 * 60 * 1000;
-/** How a storage says that the address is not, or no longer, good. */
-const EXPIRED_STATUSES = [400, 401, 403, 404, 410];
-
 /**
  * Reads pieces of blobs. Where a registry redirects to a storage, later pieces go there directly, without a credential, until the storage refuses the address
  * or a quarter of an hour has passed. Such an address is a secret itself: it is never shown.
@@ -95,41 +93,51 @@ export class BlobRangeReader {
     const headers = { 'accept-encoding': 'identity', range: `bytes=${first}-${last}` };
     const stored = this.#locations.get(key);
     const direct = stored === undefined ? undefined : await this.#openDirect(key, stored, headers, signal);
-    if (direct !== undefined) return accepted(reference, digest, first, last, direct);
+    if (direct !== undefined) {
+      if (isAnswerTo(first, last, direct)) return direct.body;
+      this.#locations.delete(key); // not to be stuck with it
+      throw refused(reference, digest, first, last, direct);
+    }
     const call: RegistryCall = { ...blobCall('GET', reference, digest), headers, expect: [200, 206] };
     const { response, url }: Reply = await this.#requests.perform(call, signal);
+    if (!isAnswerTo(first, last, response)) throw refused(reference, digest, first, last, response);
     if (url.origin !== this.#requests.originOf(reference)) this.#locations.set(key, url);
-    return accepted(reference, digest, first, last, response);
+    return response.body;
   }
 
-  /** @returns undefined when the address is no longer good */
+  /** One attempt at an address that was good before. @returns undefined when it is not, for whatever reason: the registry may know a better one */
   async #openDirect(
     key: string,
     url: URL,
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
   ): Promise<HttpResponse | undefined> {
-    const response = await this.#sender.send({ method: 'GET', url, headers: { ...headers, 'user-agent': this.#userAgent } }, signal);
-    if (response.status < 300) return response;
-    response.body.discard();
+    try {
+      const response = await this.#sender.send(
+        { method: 'GET', url, headers: { ...headers, 'user-agent': this.#userAgent }, once: true },
+        signal,
+      );
+      if (response.status < 300) return response;
+      response.body.discard();
+    } catch (error) {
+      if (!hasCode(error, 'UNREACHABLE', 'TIMEOUT')) throw error;
+    }
     if (this.#locations.get(key) === url) this.#locations.delete(key);
-    if (EXPIRED_STATUSES.includes(response.status) || response.status < 400) return undefined;
-    throw new RegistryError(
-      response.status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL',
-      `${url.host} answered ${response.status} to a ranged request`,
-      { status: response.status },
-    );
+    return undefined;
   }
 }
 
-function accepted(reference: ImageReference, digest: string, first: number, last: number, response: HttpResponse): ResponseBody {
+function isAnswerTo(first: number, last: number, response: HttpResponse): boolean {
+  if (response.status === 200) return first === 0 && Number(response.header('content-length') ?? NaN) === last + 1;
   const range = contentRangeOf(response);
-  const isExact = response.status === 206 && range?.first === first && range.last === last;
-  const isWhole = response.status === 200 && first === 0 && Number(response.header('content-length') ?? NaN) === last + 1;
-  if (isExact || isWhole) return response.body;
+  return response.status === 206 && range?.first === first && range.last === last;
+}
+
+function refused(reference: ImageReference, digest: string, first: number, last: number, response: HttpResponse): RegistryError {
   response.body.discard();
+  const range = contentRangeOf(response);
   const sent = range === undefined ? `status ${response.status} without a usable Content-Range` : `bytes ${range.first}-${range.last}`;
-  throw rangeFailure(reference, digest, `bytes ${first}-${last} were asked for, the answer is ${sent}`);
+  return rangeFailure(reference, digest, `bytes ${first}-${last} were asked for, the answer is ${sent}`);
 }
 
 function rangeFailure(reference: ImageReference, digest: string, why: string): RegistryError {

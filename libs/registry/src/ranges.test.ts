@@ -115,6 +115,20 @@ describe('readBlobRange', () => {
     assert.doesNotMatch(lines.join(), /sig=/);
   });
 
+  it('asks the registry for another address when the storage does not answer', async (t) => {
+    const first = await startWeb(t, ({ headers }, number) => (number === 1 ? partOf(blob, headers.range) : { kind: 'hang' }));
+    const second = await startWeb(t, ({ headers }) => partOf(blob, headers.range));
+    const registry = await startWeb(t, (_, number) => ({
+      status: 307,
+      headers: { location: `${number === 1 ? first.origin : second.origin}/blob` },
+    }));
+    const { client: subject } = client(t);
+    const read = (): Promise<Buffer> => bytesOf(subject.readBlobRange(referenceTo(registry.host), digest, range, signal));
+    assert.deepEqual(await read(), wanted);
+    assert.deepEqual(await read(), wanted);
+    assert.deepEqual([first.seen.length, second.seen.length, registry.seen.length], [2, 1, 2]);
+  });
+
   it('ends at once when the caller does, before an answer and in the middle of a body', async (t) => {
     const web = await startWeb(t, ({ headers }, number): WebAnswer => {
       const whole = partOf(blob, headers.range);

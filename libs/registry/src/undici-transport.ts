@@ -124,7 +124,7 @@ export class UndiciTransport implements Transport {
     return new ProxyAgent({
       ...pool,
       uri: route.proxy,
-      proxyTls: tls,
+      proxyTls: { ...tls, rejectUnauthorized: true },
       requestTls: { ...tls, rejectUnauthorized: !route.isInsecure },
       headersTimeout: dialTimeoutMs, // of the CONNECT; a request brings its own
     });
