@@ -1,18 +1,21 @@
 import { execFile, spawn } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { isNotFound } from '@soci/errors';
 import { writeLayer, type LayerSource, type WrittenLayer } from '../image/layers.ts';
 import { blobFolder, writeLayout } from '../image/layout.ts';
 import type { Progress } from './progress.ts';
 
 const run = promisify(execFile);
 
-/** Debian packages beside the minimal system: an interpreter, a web framework and a numeric library, as a service would have. */
-const PACKAGES = ['python3', 'python3-flask', 'python3-numpy', 'perl'];
-const MODEL_MEBIBYTES = 160;
+/** Debian packages beside the minimal system: an interpreter, a web framework and numeric libraries, as a service would have. */
+const PACKAGES = ['python3', 'python3-flask', 'python3-numpy', 'python3-scipy', 'perl'];
+/** Written last: what the layout beside it was made of. */
+const RECIPE_FILE = 'recipe.json';
+const MODEL_MEBIBYTES = 192;
 const MODEL_READ_AT_MEBIBYTES = 100;
 const CONFIG = { Env: ['PATH=/usr/bin:/bin', 'PYTHONDONTWRITEBYTECODE=1'], Cmd: ['python3', '/srv/main.py'] };
 
@@ -30,7 +33,8 @@ print('ready', json.dumps({'norm': float(numpy.linalg.norm(head))}), flush=True)
  */
 export async function buildDemoImage(cache: string, progress: Progress): Promise<string> {
   const layout = join(cache, 'layout');
-  if (existsSync(join(layout, 'index.json'))) return layout;
+  const recipe = JSON.stringify([PACKAGES, MODEL_MEBIBYTES, PROGRAM, CONFIG]);
+  if (await isMadeBy(recipe, cache)) return layout;
   await rm(cache, { recursive: true, force: true });
   const blobs = await blobFolder(join(cache, 'building'));
   const rootfs = await bootstrap(join(cache, 'rootfs'), progress);
@@ -41,8 +45,18 @@ export async function buildDemoImage(cache: string, progress: Progress): Promise
   const layers = await compress(sources(rootfs, model, join(cache, 'service')), blobs, progress);
   await writeLayout(join(cache, 'building'), layers, CONFIG);
   await rename(join(cache, 'building'), layout);
+  await writeFile(join(cache, RECIPE_FILE), recipe);
   await Promise.all(['rootfs', 'model', 'service'].map((name) => rm(join(cache, name), { recursive: true, force: true })));
   return layout;
+}
+
+async function isMadeBy(recipe: string, cache: string): Promise<boolean> {
+  try {
+    return (await readFile(join(cache, RECIPE_FILE), 'utf8')) === recipe;
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw error;
+  }
 }
 
 async function bootstrap(rootfs: string, progress: Progress): Promise<string> {

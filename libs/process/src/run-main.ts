@@ -11,6 +11,9 @@ export interface RunOptions {
   readonly name: string;
 }
 
+/** A terminal's Ctrl-C reaches a service twice when its parent passes signals on: what comes that soon is the same wish. */
+const SAME_WISH_MS = 500;
+
 /**
  * Runs a service until it ends by itself, SIGINT or SIGTERM. The signal aborts what `main` was given; a second one does not wait for the grace period.
  * Status 0 after a clean stop, 1 when `main` fails: the error is logged once, with its causes.
@@ -21,12 +24,15 @@ export async function runMain(
 ): Promise<void> {
   const stop = new AbortController();
   let hardStop: NodeJS.Timeout | undefined;
+  let firstSignalAt = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
     if (stop.signal.aborted) {
+      if (performance.now() - firstSignalAt < SAME_WISH_MS) return;
       log.error({ signal }, 'told to stop a second time, not waiting');
       exit(1);
       return;
     }
+    firstSignalAt = performance.now();
     log.info({ signal }, signal === 'SIGINT' ? 'Got interrupt' : 'Got terminated');
     hardStop = setTimeout(() => {
       log.error({ graceMs }, 'did not stop in time');

@@ -1,5 +1,6 @@
 import { DEFAULT_ADDRESS, type SnapshotterConfig } from '@soci/config';
-import type { InheritedFuse } from '@soci/fuse/launcher';
+import { activationEnvironment, type InheritedFuse } from '@soci/fuse/launcher';
+import { notifySystemd } from '@soci/linux';
 import type { Logger } from '@soci/log';
 import { createMetrics, serveMetrics } from '@soci/metrics';
 import { untilAborted } from '@soci/process';
@@ -39,8 +40,18 @@ export async function serveSnapshotter(
     address,
     services: snapshotter.services,
     log,
-    activation: { environment: env, pid: process.pid, fallbackAddress: DEFAULT_ADDRESS },
+    activation: { environment: activationEnvironment(env, process.pid), pid: process.pid, fallbackAddress: DEFAULT_ADDRESS },
   });
   log.info({ address: server.address }, `${name} successfully started`);
+  tell(env, 'READY=1', log);
   await untilAborted(signal);
+  tell(env, 'STOPPING=1', log);
+}
+
+function tell(env: ServeSnapshotterOptions['env'], state: string, log: Logger): void {
+  try {
+    notifySystemd(env, state);
+  } catch (error) {
+    log.warn({ error }, 'systemd cannot be told how the service is doing');
+  }
 }

@@ -78,6 +78,18 @@ export function inheritedFuse(environment: Readonly<Record<string, string | unde
   }
 }
 
+/**
+ * The environment in which a service that was started by `launch` looks for systemd's sockets: they were checked to be meant for its parent, so they are its own.
+ * Any other process gets its environment back as it is.
+ */
+export function activationEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+  pid: number,
+): Readonly<Record<string, string | undefined>> {
+  const isLaunched = environment[FD_VARIABLE] !== undefined || environment[ERROR_VARIABLE] !== undefined;
+  return isLaunched ? { ...environment, LISTEN_PID: String(pid) } : environment;
+}
+
 function inheritedSockets(environment: Readonly<Record<string, string | undefined>>): number {
   const count = Number(environment['LISTEN_FDS'] ?? '0');
   const isOurs = environment['LISTEN_PID'] === String(process.pid);
