@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,28 +8,18 @@ import { contentStoreConformance, imageStoreConformance } from '@soci/content/co
 import { sha256Digest } from '@soci/image';
 import { NAMESPACE_HEADER, openChannel, type Channel } from '@soci/rpc';
 import { Containerd } from '@soci/testing';
+import { containerdOptions, whyNot } from './testing/needs.ts';
 
 const signal = new AbortController().signal;
-const reason = whyNot();
 
-function whyNot(): string | false {
-  if (process.getuid?.() !== 0) return 'containerd needs root';
-  try {
-    execFileSync('containerd', ['--version']);
-    return false;
-  } catch {
-    return 'containerd is not installed';
-  }
-}
-
-describe('against containerd', { skip: reason }, () => {
+describe('against containerd', { skip: whyNot() }, () => {
   let directory: string;
   let containerd: Containerd;
   let channel: Channel;
 
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'soci-'));
-    containerd = await Containerd.start({ directory });
+    containerd = await Containerd.start(containerdOptions(directory));
     channel = openChannel({ address: containerd.address, headers: { [NAMESPACE_HEADER]: 'test' } });
   });
 

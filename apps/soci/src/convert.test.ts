@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +8,7 @@ import { MAX_MANIFEST_BYTES, parseIndex } from '@soci/image';
 import { NAMESPACE_HEADER, openChannel } from '@soci/rpc';
 import { Containerd } from '@soci/testing';
 import { importLayout, unpackGolden } from './testing/golden.ts';
+import { containerdOptions, whyNot } from './testing/needs.ts';
 import { runSoci } from './testing/run-soci.ts';
 
 const signal = new AbortController().signal;
@@ -85,16 +85,6 @@ describe('soci convert --standalone', () => {
   }
 });
 
-function whyNot(): string | false {
-  if (process.getuid?.() !== 0) return 'containerd needs root';
-  try {
-    execFileSync('containerd', ['--version']);
-    return false;
-  } catch {
-    return 'containerd is not installed';
-  }
-}
-
 describe('soci convert in containerd', { skip: whyNot() }, () => {
   let directory: string;
   let address: string;
@@ -105,7 +95,7 @@ describe('soci convert in containerd', { skip: whyNot() }, () => {
     directory = await mkdtemp(join(tmpdir(), 'soci-'));
     opened.defer(() => rm(directory, { recursive: true, force: true }));
     await unpackGolden(directory);
-    const containerd = opened.use(await Containerd.start({ directory }));
+    const containerd = opened.use(await Containerd.start(containerdOptions(directory)));
     address = containerd.address;
     api = containerdApi(opened.use(openChannel({ address, headers: { [NAMESPACE_HEADER]: 'default' } })));
     opened.use(await importLayout(api, join(directory, 'layouts/docker'), SOURCE, signal));

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,23 +7,12 @@ import { containerdApi, ContainerdImages, type Lease } from '@soci/content';
 import { NAMESPACE_HEADER, openChannel, type Channel } from '@soci/rpc';
 import { Containerd } from '@soci/testing';
 import { importLayout, listCreateCases, readSession, unpackGolden, type CreateCase, type SessionStep } from './testing/golden.ts';
+import { containerdOptions, whyNot } from './testing/needs.ts';
 import { runSoci, type Run } from './testing/run-soci.ts';
 
 const signal = new AbortController().signal;
-/** Folder of another containerd than the installed one, and its ctr. */
-const BINARIES = process.env.SOCI_TEST_CONTAINERD;
 const EXPECTED_CASES = 21;
 const NAMESPACE = 'golden';
-
-function whyNot(): string | false {
-  if (process.getuid?.() !== 0) return 'containerd needs root';
-  try {
-    execFileSync(BINARIES === undefined ? 'containerd' : join(BINARIES, 'containerd'), ['--version']);
-    return false;
-  } catch {
-    return 'containerd is not installed';
-  }
-}
 
 describe('soci create, against the Go tool', { skip: whyNot() }, () => {
   let directory: string;
@@ -37,7 +25,7 @@ describe('soci create, against the Go tool', { skip: whyNot() }, () => {
     directory = await mkdtemp(join(tmpdir(), 'soci-'));
     await unpackGolden(directory);
     cases = await listCreateCases(directory);
-    containerd = await Containerd.start({ directory, ...(BINARIES === undefined ? {} : { binaries: BINARIES }) });
+    containerd = await Containerd.start(containerdOptions(directory));
     channel = openChannel({ address: containerd.address, headers: { [NAMESPACE_HEADER]: NAMESPACE } });
     const api = containerdApi(channel);
     for (const image of new Set(cases.map((golden) => golden.image))) {

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,25 +7,14 @@ import { containerdApi, type Lease } from '@soci/content';
 import { NAMESPACE_HEADER, openChannel } from '@soci/rpc';
 import { Containerd, Registry } from '@soci/testing';
 import { importLayout, unpackGolden } from './testing/golden.ts';
+import { containerdOptions, whyNot } from './testing/needs.ts';
 import { runSoci, type Run, type RunOptions } from './testing/run-soci.ts';
 
 const signal = new AbortController().signal;
 const PASSWORD = 'correct-horse';
 const LOGIN = `alice:${PASSWORD}`;
 
-function whyNot(): string | false {
-  if (process.getuid?.() !== 0) return 'containerd needs root';
-  for (const program of ['containerd', 'docker-registry']) {
-    try {
-      execFileSync(program, ['--version']);
-    } catch {
-      return `${program} is not installed`;
-    }
-  }
-  return false;
-}
-
-describe('soci push', { skip: whyNot() }, () => {
+describe('soci push', { skip: whyNot('docker-registry') }, () => {
   let directory: string;
   let privateRegistry: Registry;
   let openRegistry: Registry;
@@ -37,7 +25,7 @@ describe('soci push', { skip: whyNot() }, () => {
     directory = await mkdtemp(join(tmpdir(), 'soci-'));
     opened.defer(() => rm(directory, { recursive: true, force: true }));
     await unpackGolden(directory);
-    const containerd = opened.use(await Containerd.start({ directory }));
+    const containerd = opened.use(await Containerd.start(containerdOptions(directory)));
     const login = { username: 'alice', password: PASSWORD };
     privateRegistry = opened.use(await Registry.start({ directory: join(directory, 'private'), login }));
     openRegistry = opened.use(await Registry.start({ directory: join(directory, 'open') }));

@@ -46,7 +46,10 @@ export class ContainerdImages implements ImageStore {
   }
 
   async label(name: string, labels: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void> {
-    const image = api.Image.create({ name, labels: { ...labels } });
+    const known = await this.get(name, signal);
+    if (known === undefined) throw new ContentError('NOT_FOUND', `image ${name}: not in containerd`);
+    // With its target, although that does not change: containerd 2 crashes on an update without one.
+    const image = fromRecord({ ...known, labels });
     try {
       await this.#api.images.update({ image, updateMask: labelPaths(labels), sourceDateEpoch: undefined }, { signal });
     } catch (cause) {
