@@ -1,4 +1,3 @@
-import { ENTRY_TYPE } from './columns.ts';
 import type { FlatbufferReader } from './flatbuffer-reader.ts';
 import { ZtocError } from './ztoc-error.ts';
 
@@ -20,16 +19,15 @@ export function entryTypeOfFlag(typeFlag: number): number | undefined {
 /** The `ENTRY_TYPE` whose name stands at this position; `INVALID` when there is none. */
 export function readEntryType(reader: FlatbufferReader, position: number, entry: number): number {
   const start = position + 4;
-  const end = position === 0 ? start : reader.stringEnd(position);
-  for (let type = ENTRY_TYPE.regular; type < ENTRY_TYPE_TEXTS.length; type++) {
+  const length = position === 0 ? 0 : reader.stringEnd(position) - start;
+  for (let type = 0; type < ENTRY_TYPE_TEXTS.length; type++) {
     const text = ENTRY_TYPE_TEXTS[type];
-    if (text && isText(reader.bytes, start, end, text)) return type;
+    if (text?.length === length && isText(reader.bytes, start, text)) return type;
   }
   throw new ZtocError('INVALID', `zTOC: entry ${entry} is of no known type`);
 }
 
-function isText(bytes: Uint8Array, start: number, end: number, text: Uint8Array): boolean {
-  if (end - start !== text.length) return false;
+function isText(bytes: Uint8Array, start: number, text: Uint8Array): boolean {
   for (let i = 0; i < text.length; i++) {
     if (bytes[start + i] !== text[i]) return false;
   }

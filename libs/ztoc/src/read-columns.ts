@@ -1,6 +1,6 @@
 import { ENTRY_TYPE, type TocColumns } from './columns.ts';
 import { readEntryType } from './entry-type.ts';
-import { type FlatbufferReader, guarded } from './flatbuffer-reader.ts';
+import { type FlatbufferReader, guarded, readSize } from './flatbuffer-reader.ts';
 import { PaxReader } from './pax-reader.ts';
 import { type MutableTime, readTimestamp } from './timestamp.ts';
 import { ZtocError } from './ztoc-error.ts';
@@ -9,6 +9,7 @@ const TAR_BLOCK_BYTES = 512;
 const MODE_MASK = 0o7777;
 /** Names are not shared by any writer; this leaves room for one that shares link targets. */
 const MAX_TEXT_SHARE = 4;
+const FILE_SLOTS = 14;
 const SLOT = { name: 0, type: 1, offset: 2, size: 3, link: 4, mode: 5, uid: 6, gid: 7, mtime: 10, devMajor: 11, devMinor: 12, records: 13 };
 
 /**
@@ -20,79 +21,156 @@ const SLOT = { name: 0, type: 1, offset: 2, size: 3, link: 4, mode: 5, uid: 6, g
  */
 export function readColumns(reader: FlatbufferReader, toc: number, limitBytes: number): TocColumns {
   return guarded('zTOC', () => {
-    const tables = tablesInTarOrder(reader, toc);
-    const columns = readEntries(reader, tables);
+    const tables = fileTables(reader, toc);
+    let columns = readEntries(reader, tables);
+    if (!isAscending(columns.offsetBytes)) columns = readEntries(reader, sortedByOffset(tables, columns.offsetBytes));
     placeHeaders(columns, limitBytes);
     return columns;
   });
 }
 
-/** Positions of the `FileMetadata` tables, sorted by the offset of the data as every reader does. */
-function tablesInTarOrder(reader: FlatbufferReader, toc: number): Uint32Array {
+/** Positions of the `FileMetadata` tables. */
+function fileTables(reader: FlatbufferReader, toc: number): Uint32Array {
   const field = reader.field(toc, 0);
   if (field === 0) return new Uint32Array(0);
+  const { view } = reader;
   const vector = reader.follow(field);
   const tables = new Uint32Array(reader.vectorLength(vector));
-  let sorted = true;
-  let last = 0;
-  for (let i = 0; i < tables.length; i++) {
-    const table = reader.follow(vector + 4 + 4 * i);
-    const offset = reader.size(table, SLOT.offset);
-    sorted &&= offset >= last;
-    last = offset;
-    tables[i] = table;
+  for (let i = 0, at = vector + 4; i < tables.length; i++, at += 4) tables[i] = at + view.getUint32(at, true);
+  return tables;
+}
+
+function isAscending(offsets: Float64Array): boolean {
+  for (let i = 1; i < offsets.length; i++) {
+    if ((offsets[i] ?? 0) < (offsets[i - 1] ?? 0)) return false;
   }
-  return sorted ? tables : tables.sort((a, b) => reader.size(a, SLOT.offset) - reader.size(b, SLOT.offset));
+  return true;
+}
+
+/** The order of the tar is that of the data, whatever the order in the buffer. */
+function sortedByOffset(tables: Uint32Array, offsets: Float64Array): Uint32Array {
+  const order = Uint32Array.from(tables.keys()).sort((a, b) => (offsets[a] ?? 0) - (offsets[b] ?? 0));
+  return order.map((i) => tables[i] ?? 0);
 }
 
 function readEntries(reader: FlatbufferReader, tables: Uint32Array): TocColumns {
-  const { bytes, view } = reader;
-  const pax = new PaxReader(reader);
-  const vectors = new Uint32Array(tables.length);
-  const columns = allocate(tables.length, bytes, (i) => pax.xattrs(vectors[i] ?? 0));
-  const time: MutableTime = { seconds: 0, nanos: 0 };
-  let textBytes = 0;
-  for (let i = 0; i < tables.length; i++) {
-    const table = tables[i] ?? 0;
-    const text = (slot: number) => {
-      const field = reader.field(table, slot);
-      return field === 0 ? 0 : reader.follow(field);
-    };
-    const low = (slot: number) => {
-      const field = reader.field(table, slot);
-      return field === 0 ? 0 : view.getUint32(field, true);
-    };
-    const name = text(SLOT.name);
+  const entries = new EntryReader(reader, tables.length);
+  for (let i = 0; i < tables.length; i++) entries.read(i, tables[i] ?? 0);
+  return entries.columns;
+}
+
+/** Fills the columns, an entry a call: short functions are compiled soon. */
+class EntryReader {
+  readonly columns: TocColumns;
+  readonly #reader: FlatbufferReader;
+  readonly #file: FileTable;
+  readonly #pax: PaxReader;
+  readonly #recordVectors: Uint32Array;
+  readonly #time: MutableTime = { seconds: 0, nanos: 0 };
+  #textBudget: number;
+
+  constructor(reader: FlatbufferReader, count: number) {
+    this.#reader = reader;
+    this.#file = new FileTable(reader.view);
+    this.#pax = new PaxReader(reader);
+    this.#recordVectors = new Uint32Array(count);
+    this.#textBudget = reader.bytes.length * MAX_TEXT_SHARE;
+    this.columns = allocate(count, reader.bytes, (i) => this.#pax.xattrs(this.#recordVectors[i] ?? 0));
+  }
+
+  read(i: number, table: number): void {
+    const file = this.#file;
+    file.open(table);
+    this.#readTexts(i);
+    this.#readNumbers(i);
+    this.#readTime(i);
+    const records = file.object(SLOT.records);
+    if (records === 0) return;
+    this.#recordVectors[i] = records;
+    this.columns.xattrCount[i] = this.#pax.countXattrs(records);
+  }
+
+  #readTexts(i: number): void {
+    const { columns } = this;
+    const file = this.#file;
+    const name = file.object(SLOT.name);
     if (name === 0) throw new ZtocError('INVALID', `zTOC: entry ${i} has no name`);
     columns.nameStart[i] = name + 4;
-    columns.nameEnd[i] = reader.stringEnd(name);
-    const type = readEntryType(reader, text(SLOT.type), i);
+    columns.nameEnd[i] = this.#textEnd(name);
+    const type = readEntryType(this.#reader, file.object(SLOT.type), i);
     columns.type[i] = type;
-    const link = type === ENTRY_TYPE.symlink || type === ENTRY_TYPE.hardLink ? text(SLOT.link) : 0;
-    if (link !== 0) {
-      columns.linkStart[i] = link + 4;
-      columns.linkEnd[i] = reader.stringEnd(link);
-    }
-    textBytes += (columns.nameEnd[i] ?? 0) - name + (columns.linkEnd[i] ?? 0) - link;
-    columns.offsetBytes[i] = reader.size(table, SLOT.offset);
-    columns.sizeBytes[i] = reader.size(table, SLOT.size);
-    columns.mode[i] = low(SLOT.mode) & MODE_MASK;
-    columns.uid[i] = low(SLOT.uid);
-    columns.gid[i] = low(SLOT.gid);
-    columns.devMajor[i] = low(SLOT.devMajor);
-    columns.devMinor[i] = low(SLOT.devMinor);
-    const mtime = text(SLOT.mtime);
-    readTimestamp(bytes, mtime + 4, mtime === 0 ? 0 : reader.stringEnd(mtime), time);
-    columns.mtimeSeconds[i] = time.seconds;
-    columns.mtimeNanos[i] = time.nanos;
-    const records = text(SLOT.records);
-    if (records !== 0) {
-      vectors[i] = records;
-      columns.xattrCount[i] = pax.countXattrs(records);
-    }
+    if (type !== ENTRY_TYPE.symlink && type !== ENTRY_TYPE.hardLink) return;
+    const link = file.object(SLOT.link);
+    if (link === 0) return;
+    columns.linkStart[i] = link + 4;
+    columns.linkEnd[i] = this.#textEnd(link);
   }
-  if (textBytes > bytes.length * MAX_TEXT_SHARE) throw new ZtocError('INVALID', 'zTOC: more text than its size allows');
-  return columns;
+
+  #textEnd(position: number): number {
+    const end = this.#reader.stringEnd(position);
+    this.#textBudget -= end - position;
+    if (this.#textBudget < 0) throw new ZtocError('INVALID', 'zTOC: more text than its size allows');
+    return end;
+  }
+
+  #readNumbers(i: number): void {
+    const { columns } = this;
+    const file = this.#file;
+    columns.offsetBytes[i] = file.size(SLOT.offset);
+    columns.sizeBytes[i] = file.size(SLOT.size);
+    columns.mode[i] = file.low(SLOT.mode) & MODE_MASK;
+    columns.uid[i] = file.low(SLOT.uid);
+    columns.gid[i] = file.low(SLOT.gid);
+    columns.devMajor[i] = file.low(SLOT.devMajor);
+    columns.devMinor[i] = file.low(SLOT.devMinor);
+  }
+
+  #readTime(i: number): void {
+    const time = this.#time;
+    const mtime = this.#file.object(SLOT.mtime);
+    readTimestamp(this.#reader.bytes, mtime + 4, mtime === 0 ? 0 : this.#reader.stringEnd(mtime), time);
+    this.columns.mtimeSeconds[i] = time.seconds;
+    this.columns.mtimeNanos[i] = time.nanos;
+  }
+}
+
+/** One `FileMetadata` table after the other. They share a few vtables, so the last one is kept. */
+class FileTable {
+  readonly #view: DataView;
+  readonly #places = new Uint16Array(FILE_SLOTS);
+  #vtable = -1;
+  #table = 0;
+
+  constructor(view: DataView) {
+    this.#view = view;
+  }
+
+  open(table: number): void {
+    const view = this.#view;
+    const vtable = table - view.getInt32(table, true);
+    this.#table = table;
+    if (vtable === this.#vtable) return;
+    const slots = Math.min((view.getUint16(vtable, true) - 4) >> 1, FILE_SLOTS);
+    for (let slot = 0; slot < FILE_SLOTS; slot++) this.#places[slot] = slot < slots ? view.getUint16(vtable + 4 + 2 * slot, true) : 0;
+    this.#vtable = vtable;
+  }
+
+  /** Where a field's offset points; 0 when the field is absent. */
+  object(slot: number): number {
+    const place = this.#places[slot] ?? 0;
+    return place === 0 ? 0 : this.#table + place + this.#view.getUint32(this.#table + place, true);
+  }
+
+  /** The low 32 bits of an integer. */
+  low(slot: number): number {
+    const place = this.#places[slot] ?? 0;
+    return place === 0 ? 0 : this.#view.getUint32(this.#table + place, true);
+  }
+
+  size(slot: number): number {
+    const place = this.#places[slot] ?? 0;
+    return place === 0 ? 0 : readSize(this.#view, this.#table + place);
+  }
 }
 
 /** An entry's headers begin where the data before it ends, rounded up to a block, and end where its own data begins. */
