@@ -50,8 +50,10 @@ async function drawBars(stream: NodeJS.WriteStream): Promise<Bars> {
     progress.Presets.legacy,
   );
   const bars = new Map<string, SingleBar>();
+  let isShown = true;
   return {
     update({ layerDigest, bytesRead, totalBytes, done }) {
+      if (!isShown) return;
       const payload = { layer: layerDigest.slice(0, SHOWN_DIGEST), mib: mib(bytesRead), totalMib: mib(totalBytes) };
       const bar = bars.get(layerDigest) ?? multi.create(totalBytes, 0, payload);
       bars.set(layerDigest, bar);
@@ -59,7 +61,8 @@ async function drawBars(stream: NodeJS.WriteStream): Promise<Bars> {
       if (done) multi.remove(bar);
     },
     stop() {
-      multi.stop();
+      if (isShown) multi.stop();
+      isShown = false;
     },
   };
 }

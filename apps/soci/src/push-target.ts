@@ -65,10 +65,10 @@ async function userFlag({ user, passwordStdin }: RegistryOptions, session: Sessi
   return `${user}:${await readPassword(session)}`;
 }
 
-async function readPassword({ host }: Session): Promise<string> {
+async function readPassword({ host, signal }: Session): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  for await (const chunk of host.stdin) {
+  for await (const chunk of untilAborted(host.stdin, signal)) {
     bytes += chunk.length;
     if (bytes > MAX_PASSWORD_BYTES) throw new CliError('ARGUMENT_INVALID', `--password-stdin: more than ${MAX_PASSWORD_BYTES} bytes`);
     chunks.push(chunk);
@@ -76,6 +76,24 @@ async function readPassword({ host }: Session): Promise<string> {
   return Buffer.concat(chunks)
     .toString('utf8')
     .replace(/\r?\n$/, '');
+}
+
+/** A terminal or a pipe that nothing comes from must not keep the command from being stopped. */
+async function* untilAborted(source: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(signal.reason);
+  signal.throwIfAborted();
+  signal.addEventListener('abort', abort);
+  const iterator = source[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await Promise.race([iterator.next(), aborted.promise]);
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
 }
 
 async function readAuthority(path: string): Promise<string> {

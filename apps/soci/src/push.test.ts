@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { after, before, describe, it } from 'node:test';
 import { containerdApi, type Lease } from '@soci/content';
 import { NAMESPACE_HEADER, openChannel } from '@soci/rpc';
@@ -100,10 +101,20 @@ describe('soci push', { skip: whyNot('docker-registry') }, () => {
   it('logs in by --user, by --password-stdin and by the Docker config', async () => {
     const { host } = privateRegistry;
     assert.equal((await push(host, ['--user', LOGIN])).exit, 0);
-    assert.equal((await push(host, ['--user', 'alice', '--password-stdin'], { stdin: `${PASSWORD}\n` })).exit, 0);
+    assert.equal(
+      (await push(host, ['--user', 'alice', '--password-stdin'], { stdin: Readable.from([Buffer.from(`${PASSWORD}\n`)]) })).exit,
+      0,
+    );
     const auth = Buffer.from(LOGIN).toString('base64');
     const run = await push(host, [], await dockerConfig('good', JSON.stringify({ auths: { [host]: { auth } } })));
     assert.equal(run.exit, 0, run.output);
+  });
+
+  it('does not wait for a password for ever', async () => {
+    const stdin = { [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => undefined) }) };
+    const run = await push(privateRegistry.host, ['--timeout', '300ms', '--user', 'alice', '--password-stdin'], { stdin });
+    assert.equal(run.exit, 1);
+    assert.equal(run.stderr, 'soci: not done within 0.3s (--timeout)\n');
   });
 
   it('names registry and source when the login is refused', async () => {

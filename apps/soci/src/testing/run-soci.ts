@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import type { Host } from '../host.ts';
 import { runCommandLine } from '../program.ts';
 
@@ -12,21 +13,22 @@ export interface Run {
 
 export interface RunOptions {
   readonly environment?: Readonly<Record<string, string>>;
-  readonly stdin?: string;
+  readonly stdin?: AsyncIterable<Uint8Array>;
   readonly signal?: AbortSignal;
 }
 
 /** Runs `soci` in this process. Without an environment it sees none. */
-export async function runSoci(args: readonly string[], { environment = {}, stdin = '', signal }: RunOptions = {}): Promise<Run> {
+export async function runSoci(
+  args: readonly string[],
+  { environment = {}, stdin = Readable.from([]), signal }: RunOptions = {},
+): Promise<Run> {
   const pieces: { readonly to: 'stdout' | 'stderr'; readonly bytes: Buffer }[] = [];
   const output = (to: 'stdout' | 'stderr') => ({
     write: (text: string | Uint8Array) => void pieces.push({ to, bytes: Buffer.from(text) }),
   });
   const host: Host = {
     environment,
-    stdin: (async function* () {
-      yield await Promise.resolve(Buffer.from(stdin));
-    })(),
+    stdin,
     stdout: output('stdout'),
     stderr: output('stderr'),
     signal: signal ?? new AbortController().signal,
