@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import { connect as connectSocket, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -299,6 +299,18 @@ describe('the socket', () => {
     await writeFile(path, 'keep me');
     await assert.rejects(startVersion(t, hello, { address: path }), (error) => hasCode(error, 'ADDRESS_IN_USE'));
     await chmod(path, 0o600);
+  });
+
+  it('goes on after one who does not speak the protocol, or goes away at once', async (t) => {
+    const server = await startVersion(t, hello);
+    for (const bytes of ['', 'GET / HTTP/1.1\r\n\r\n', Buffer.alloc(4096, 0xff)]) {
+      const socket = connectSocket(server.address.replace('unix://', ''));
+      socket.on('error', () => undefined);
+      await once(socket, 'connect');
+      socket.write(bytes, () => socket.destroy());
+      await once(socket, 'close');
+    }
+    assert.equal((await connect(t, server).client(version.VersionService).version({}, { signal })).version, '1');
   });
 
   const refused = ['http://x', 'unix://', '', 'tcp://host', 'tcp://host:70000', `/${'x'.repeat(110)}`, 'fd://'];

@@ -64,6 +64,7 @@ export async function serveGrpc(options: ServeOptions): Promise<GrpcServer> {
   const { sockets, address } = await listen(options, (socket) => {
     connections.add(socket);
     socket.once('close', () => connections.delete(socket));
+    socket.on('error', (error) => options.log.debug({ error }, 'connection failed'));
     injector.injectConnection(socket);
   });
   sockets.on('error', (error) => options.log.error({ error }, 'accepting connections failed'));
