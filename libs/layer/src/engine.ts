@@ -7,6 +7,7 @@ import { fetchSpans, type SpanRun } from './fetch-spans.ts';
 import type { LayerData } from './layer-data.ts';
 import { LayerSpans, type ReplySink, type SpansHost } from './layer-spans.ts';
 import { SpanPool } from './span-pool.ts';
+import type { SpanWriter } from './span-writer.ts';
 
 /** An image through which a layer can be read. */
 export interface LayerSource {
@@ -242,10 +243,11 @@ export class LayerEngine implements AsyncDisposable {
             { ...run, first },
             {
               received: (bytes) => void (this.counters.bytesFetched[run.priority] += bytes),
-              span: (span, input) => {
+              begin: (span) => this.#pool.write(spans.layer, span),
+              complete: (span, writer) => {
                 first = span + 1;
                 spans.storing(span);
-                this.#track(this.#store(attached, span, input, run.priority));
+                this.#track(this.#stored(attached, span, writer, run.priority));
                 return this.#pool.isFull ? this.#pool.hasRoom() : undefined;
               },
             },
@@ -271,10 +273,10 @@ export class LayerEngine implements AsyncDisposable {
     }
   }
 
-  async #store(attached: Attached, span: number, input: Uint8Array<ArrayBuffer>, priority: FetchPriority): Promise<void> {
+  async #stored(attached: Attached, span: number, writer: SpanWriter, priority: FetchPriority): Promise<void> {
     const { spans, stop } = attached;
     try {
-      const checksum = await this.#pool.store(spans.layer, span, input);
+      const checksum = await writer.stored;
       if (stop.signal.aborted) return;
       attached.rejections.delete(span);
       this.counters.spansStored++;

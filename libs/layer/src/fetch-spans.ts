@@ -1,8 +1,7 @@
-import { SPAN_HEADROOM_BYTES } from '@soci/zlib';
 import type { BlobSource, FetchPriority } from './blob-source.ts';
 import { LayerError } from './errors.ts';
 import type { LayerData } from './layer-data.ts';
-import { blobLength } from './span-index.ts';
+import type { SpanWriter } from './span-writer.ts';
 
 /** Neighbouring spans of a layer, fetched with one request. */
 export interface SpanRun {
@@ -16,12 +15,14 @@ export interface SpanRun {
 export interface SpanSink {
   /** Compressed bytes came. */
   received(bytes: number): void;
-  /** A span's bytes are all there, behind `SPAN_HEADROOM_BYTES` of room; the sink owns the buffer. The fetch goes on when the promise settles. */
-  span(span: number, input: Uint8Array<ArrayBuffer>): Promise<void> | undefined;
+  /** The first bytes of a span came. */
+  begin(span: number): SpanWriter;
+  /** A span's bytes were all pushed. The fetch goes on when the promise settles. */
+  complete(span: number, writer: SpanWriter): Promise<void> | undefined;
 }
 
 /**
- * Fetches the spans of a run with one ranged request and hands each over as soon as it is complete.
+ * Fetches the spans of a run with one ranged request and hands their bytes on as they come.
  * @param stallMs the source may be silent for that long
  * @throws {LayerError} `STALLED`, `SHORT_ANSWER`, and what the source throws
  */
@@ -40,24 +41,31 @@ export async function fetchSpans(
   const watch = new AbortController();
   const timer = setTimeout(() => watch.abort(new LayerError('STALLED', `layer ${layer.digest}: nothing came for ${stallMs} ms`)), stallMs);
   const stop = AbortSignal.any([signal, watch.signal]);
+  let span = first;
+  let writer: SpanWriter | undefined;
   try {
-    let span = first;
-    let filler = new SpanFiller(layer, span);
+    const lastByte = new Uint8Array(1);
     const pieces = source.read({ ...image, digest: layer.digest, offsetBytes, lengthBytes, priority }, stop);
     for await (const piece of pieces) {
       stop.throwIfAborted();
       if (span > last) return; // bytes that nobody asked for
       timer.refresh();
       sink.received(piece.length);
-      for (let rest = filler.fill(piece); rest !== undefined; rest = filler.fill(rest)) {
-        const done = filler;
-        if (span < last) filler = new SpanFiller(layer, span + 1, done);
-        const room = sink.span(span++, done.bytes);
-        if (room !== undefined) {
-          await room;
-          timer.refresh();
+      for (let at = 0; at < piece.length && span <= last; ) {
+        if (writer === undefined) {
+          writer = sink.begin(span);
+          // Where a span begins inside a byte, the one before ends with that byte.
+          if (span > first && (blobStartBytes[span] ?? 0) < (blobEndBytes[span - 1] ?? 0)) writer.push(lastByte);
         }
-        if (span > last) break;
+        const taken = writer.push(piece.subarray(at));
+        at += taken;
+        if (taken > 0) lastByte[0] = piece[at - 1] ?? 0;
+        if (!writer.isComplete) break;
+        const room = sink.complete(span++, writer);
+        writer = undefined;
+        if (room === undefined) continue;
+        await room;
+        timer.refresh();
       }
     }
     if (span > last) return;
@@ -70,28 +78,7 @@ export async function fetchSpans(
     if (watch.signal.aborted && !signal.aborted) throw watch.signal.reason;
     throw cause;
   } finally {
+    writer?.abandon();
     clearTimeout(timer);
-  }
-}
-
-/** Gathers one span's compressed bytes. */
-class SpanFiller {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  #filled = SPAN_HEADROOM_BYTES;
-
-  /** @param before the span in front, whose last byte may be this one's first too */
-  constructor({ index }: LayerData, span: number, before?: SpanFiller) {
-    this.bytes = new Uint8Array(SPAN_HEADROOM_BYTES + blobLength(index, span));
-    const shared = before === undefined ? 0 : (index.blobEndBytes[span - 1] ?? 0) - (index.blobStartBytes[span] ?? 0);
-    if (before !== undefined && shared > 0) this.bytes.set(before.bytes.subarray(before.bytes.length - shared), this.#filled);
-    this.#filled += shared;
-  }
-
-  /** Takes what it needs; the rest of the piece when the span is complete, otherwise undefined. */
-  fill(piece: Uint8Array): Uint8Array | undefined {
-    const length = Math.min(piece.length, this.bytes.length - this.#filled);
-    this.bytes.set(length === piece.length ? piece : piece.subarray(0, length), this.#filled);
-    this.#filled += length;
-    return this.#filled === this.bytes.length ? piece.subarray(length) : undefined;
   }
 }

@@ -89,7 +89,7 @@ export class LayerSpans {
       this.#refuse(uniqueLow, uniqueHigh, 'recent-failure');
       return;
     }
-    this.#touch(first, last);
+    this.#touch(first, last, offsetBytes);
     const missing = this.#firstMissing(first, last);
     if (missing < 0) {
       this.#answer(uniqueLow, uniqueHigh, offsetBytes, sizeBytes);
@@ -231,7 +231,7 @@ export class LayerSpans {
   }
 
   /** Follows readers by the spans they touch for the first time. */
-  #touch(first: number, last: number): void {
+  #touch(first: number, last: number, offsetBytes: number): void {
     let isNew = false;
     for (let span = first; span <= last; span++) {
       if (this.#touched[span] === 1) continue;
@@ -242,8 +242,16 @@ export class LayerSpans {
       if (state === STATE.held) this.#announce(span);
     }
     if (!isNew) return;
-    const ahead = this.#readAhead.touch(first, last);
-    if (ahead > 0) this.plan(last + 1, last + ahead);
+    const { startBytes, runsToSpan } = this.layer.index;
+    const offsetInSpanBytes = offsetBytes - (startBytes[first] ?? 0);
+    const window = this.#readAhead.touch({ first, last, offsetInSpanBytes, fileEndsInSpan: runsToSpan[last] ?? last });
+    // Half a window at a time: fewer requests.
+    if (window > 0 && this.#nextAbsent(last + 1) <= last + Math.ceil(window / 2)) this.plan(last + 1, last + window);
+  }
+
+  #nextAbsent(from: number): number {
+    const span = this.#state.indexOf(STATE.absent, from);
+    return span < 0 ? Infinity : span;
   }
 
   #planOne(span: number): void {

@@ -1,11 +1,13 @@
 import { Worker } from 'node:worker_threads';
 import { LayerError } from './errors.ts';
 import type { LayerData } from './layer-data.ts';
+import { blobLength } from './span-index.ts';
 import type { SpanJob, SpanJobResult } from './span-worker.ts';
+import { type SpanLink, SpanWriter } from './span-writer.ts';
 import { workerUrl } from './worker-url.ts';
 
-/** Spans that may be at work or wait for it; whoever brings more waits. */
-const MAX_PENDING_JOBS = 16;
+/** Spans that may be at work or on their way; whoever brings more waits. */
+const MAX_PENDING_JOBS = 64;
 
 interface Pending {
   readonly resolve: (checksum: number) => void;
@@ -52,24 +54,43 @@ export class SpanPool implements AsyncDisposable {
     this.#post({ kind: 'close', layer: number });
   }
 
-  /**
-   * Checks a span's compressed bytes, inflates them and writes them to the data file.
-   * @param input head-room of `SPAN_HEADROOM_BYTES`, then the bytes; its buffer is handed over and is empty afterwards
-   * @returns checksum of the inflated bytes
-   * @throws {LayerError} `DIGEST_MISMATCH`, `SPAN_INVALID`, `HEADER_MISMATCH`, `STORE_BROKEN`, `CLOSED`
-   */
-  store(layer: LayerData, span: number, input: Uint8Array<ArrayBuffer>): Promise<number> {
-    return this.#run(layer, (id, number) => ({ kind: 'store', id, layer: number, span, input }), [input.buffer]);
+  /** Begins to store a span whose compressed bytes are coming. Counts as work until it is complete or abandoned. */
+  write(layer: LayerData, span: number): SpanWriter {
+    const number = this.#numberOf(layer);
+    const id = this.#nextId++;
+    const result = this.#expect(id);
+    result.catch(() => undefined); // heard of by whoever asks for it, once the span is complete
+    const link: SpanLink = {
+      result,
+      send: (bytes, isLast) => this.#post({ kind: 'piece', id, layer: number, span, bytes, isLast }, [bytes.buffer]),
+      abandon: () => {
+        if (!this.#pending.has(id)) return;
+        this.#post({ kind: 'abandon', id });
+        this.#settle({ id, code: 'CLOSED', message: 'abandoned' });
+      },
+    };
+    return new SpanWriter(link, blobLength(layer.index, span));
   }
 
-  /** Like `store` for bytes of the tar itself: only their headers can be checked. */
-  storePlain(layer: LayerData, span: number, input: Uint8Array<ArrayBuffer>): Promise<number> {
-    return this.#run(layer, (id, number) => ({ kind: 'store-plain', id, layer: number, span, input }), [input.buffer]);
+  /**
+   * Stores a span's bytes of the tar itself: only their headers can be checked.
+   * @throws {LayerError} `SPAN_INVALID`, `HEADER_MISMATCH`, `STORE_BROKEN`, `CLOSED`
+   */
+  async storePlain(layer: LayerData, span: number, bytes: Uint8Array<ArrayBuffer>): Promise<number> {
+    const number = this.#numberOf(layer);
+    const id = this.#nextId++;
+    const result = this.#expect(id);
+    this.#post({ kind: 'plain', id, layer: number, span, bytes }, [bytes.buffer]);
+    return await result;
   }
 
   /** Reads a span back and compares its checksum. @throws {LayerError} `DIGEST_MISMATCH`, `STORE_BROKEN`, `CLOSED` */
-  verify(layer: LayerData, span: number): Promise<number> {
-    return this.#run(layer, (id, number) => ({ kind: 'verify', id, layer: number, span, checksum: layer.expectedChecksum(span) }), []);
+  async verify(layer: LayerData, span: number): Promise<number> {
+    const number = this.#numberOf(layer);
+    const id = this.#nextId++;
+    const result = this.#expect(id);
+    this.#post({ kind: 'verify', id, layer: number, span, checksum: layer.expectedChecksum(span) });
+    return await result;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -78,14 +99,17 @@ export class SpanPool implements AsyncDisposable {
     await this.#worker?.terminate();
   }
 
-  #run(layer: LayerData, job: (id: number, layer: number) => SpanJob, transfer: readonly ArrayBuffer[]): Promise<number> {
+  #numberOf(layer: LayerData): number {
     const number = this.#numbers.get(layer);
-    if (this.#isClosed || number === undefined) return Promise.reject(new LayerError('CLOSED', `layer ${layer.digest}: closed`));
-    const id = this.#nextId++;
-    return new Promise<number>((resolve, reject) => {
+    if (this.#isClosed || number === undefined) throw new LayerError('CLOSED', `layer ${layer.digest}: closed`);
+    return number;
+  }
+
+  #expect(id: number): Promise<number> {
+    return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
-      this.#post(job(id, number), transfer);
-      if (this.#pending.size === 1) this.#worker?.ref();
+      this.#worker ??= this.#start();
+      if (this.#pending.size === 1) this.#worker.ref();
     });
   }
 

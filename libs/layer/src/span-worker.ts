@@ -1,16 +1,17 @@
 import { writeSync } from 'node:fs';
-import { hash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { describeError } from '@soci/errors';
-import { inflateSpan, SPAN_HEADROOM_BYTES } from '@soci/zlib';
 import { hasBit, setBit } from './bitmap.ts';
 import { LayerError, type LayerErrorCode } from './errors.ts';
+import { IncomingSpan, type OpenLayer } from './incoming-span.ts';
 import { readFully } from './read-fully.ts';
-import { DIGEST_BYTES, dataLength, type SpanIndex, viewSpanIndex } from './span-index.ts';
+import { dataLength, viewSpanIndex } from './span-index.ts';
 import { checkSpanHeaders } from './tar-headers.ts';
 
-/** What the pool asks of the thread that works on spans. */
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What the pool asks of the thread that works on spans. Work has an id, under which its result comes back. */
 export type SpanJob =
   | {
       readonly kind: 'open';
@@ -21,85 +22,96 @@ export type SpanJob =
       readonly onDisk: Int32Array;
     }
   | { readonly kind: 'close'; readonly layer: number }
-  /** `input`: head-room, then the span's bytes as they came. */
-  | { readonly kind: 'store'; readonly id: number; readonly layer: number; readonly span: number; readonly input: Uint8Array<ArrayBuffer> }
+  /** Compressed bytes of a span, in order, the first with the span's number, the last with `isLast`. */
   | {
-      readonly kind: 'store-plain';
+      readonly kind: 'piece';
       readonly id: number;
       readonly layer: number;
       readonly span: number;
-      readonly input: Uint8Array<ArrayBuffer>;
+      readonly bytes: Bytes;
+      readonly isLast: boolean;
     }
+  | { readonly kind: 'abandon'; readonly id: number }
+  /** The span's bytes of the tar. */
+  | { readonly kind: 'plain'; readonly id: number; readonly layer: number; readonly span: number; readonly bytes: Bytes }
   | { readonly kind: 'verify'; readonly id: number; readonly layer: number; readonly span: number; readonly checksum: number };
 
 export type SpanJobResult =
   | { readonly id: number; readonly checksum: number }
   | { readonly id: number; readonly code: LayerErrorCode; readonly message: string };
 
-interface OpenLayer {
-  readonly index: SpanIndex;
-  readonly dataFd: number;
-  readonly ztocFd: number;
-  readonly onDisk: Int32Array;
-}
-
-const WINDOW_BYTES = 32_768;
-/** What a span that begins a layer has in front of it. */
-const NO_WINDOW = new Uint8Array(WINDOW_BYTES);
 const layers = new Map<number, OpenLayer>();
+const incoming = new Map<number, IncomingSpan>();
+/** Spans that failed before their last bytes came. */
+const failures = new Map<number, unknown>();
 const port = parentPort;
 
 port?.on('message', (job: SpanJob) => {
-  if (job.kind === 'open') layers.set(job.layer, { ...job, index: viewSpanIndex(job.shared) });
-  else if (job.kind === 'close') layers.delete(job.layer);
-  else
-    void run(job).then(
-      (checksum) => port.postMessage({ id: job.id, checksum } satisfies SpanJobResult),
-      (error: unknown) => port.postMessage({ id: job.id, ...asFailure(error) } satisfies SpanJobResult),
-    );
+  switch (job.kind) {
+    case 'open':
+      layers.set(job.layer, { ...job, index: viewSpanIndex(job.shared) });
+      return;
+    case 'close':
+      layers.delete(job.layer);
+      return;
+    case 'piece':
+      receive(job);
+      return;
+    case 'abandon':
+      incoming.get(job.id)?.abandon();
+      incoming.delete(job.id);
+      failures.delete(job.id);
+      return;
+    case 'plain':
+      answer(job.id, () => storePlain(layerOf(job.layer), job.span, job.bytes));
+      return;
+    case 'verify':
+      answer(job.id, () => verify(layerOf(job.layer), job.span, job.checksum));
+  }
 });
 
-async function run(job: Exclude<SpanJob, { kind: 'open' | 'close' }>): Promise<number> {
-  const layer = layers.get(job.layer);
-  if (layer === undefined) throw new LayerError('CLOSED', 'layer is closed');
-  switch (job.kind) {
-    case 'store':
-      return store(layer, job.span, await unpack(layer, job.span, job.input));
-    case 'store-plain':
-      return store(layer, job.span, job.input);
-    case 'verify':
-      return verify(layer, job.span, job.checksum);
-  }
-}
-
-/** The span's bytes of the tar, once its compressed bytes are known to be those the zTOC speaks of. */
-async function unpack({ index, ztocFd }: OpenLayer, span: number, input: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
-  const blobBytes = input.subarray(SPAN_HEADROOM_BYTES);
-  const want = index.digests.subarray(span * DIGEST_BYTES, (span + 1) * DIGEST_BYTES);
-  if (hash('sha256', blobBytes, 'buffer').compare(want) !== 0) throw new LayerError('DIGEST_MISMATCH', 'digest mismatch');
-  const sizeBytes = dataLength(index, span);
-  if (index.kind === 'uncompressed') return blobBytes.subarray(0, sizeBytes);
-  const windowAt = index.windowOffsetBytes[span] ?? -1;
-  const window = windowAt < 0 ? NO_WINDOW : readFully(ztocFd, new Uint8Array(WINDOW_BYTES), windowAt);
-  if (windowAt >= 0 && crc32(window) !== index.windowChecksums[span]) throw new LayerError('STORE_BROKEN', 'zTOC on disk is damaged');
+function receive({ id, layer, span, bytes, isLast }: Extract<SpanJob, { kind: 'piece' }>): void {
   try {
-    return await inflateSpan(input, { kind: 'gzip', bits: index.bits[span] ?? 0, sizeBytes, window });
-  } catch (cause) {
-    throw new LayerError('SPAN_INVALID', `cannot be inflated: ${describeError(cause)}`, { cause });
+    if (!failures.has(id)) {
+      let open = incoming.get(id);
+      if (open === undefined) incoming.set(id, (open = new IncomingSpan(layerOf(layer), span)));
+      open.push(bytes);
+    }
+  } catch (error) {
+    failures.set(id, error);
   }
+  if (!isLast) return;
+  const open = incoming.get(id);
+  const failure = failures.get(id);
+  incoming.delete(id);
+  failures.delete(id);
+  answer(id, () => {
+    if (failure !== undefined) open?.abandon();
+    if (open === undefined || failure !== undefined) throw failure;
+    return open.finish();
+  });
 }
 
-function store(layer: OpenLayer, span: number, bytes: Uint8Array): number {
-  const { index, dataFd, onDisk } = layer;
+function answer(id: number, work: () => number | Promise<number>): void {
+  void Promise.try(work).then(
+    (checksum) => port?.postMessage({ id, checksum } satisfies SpanJobResult),
+    (error: unknown) => port?.postMessage({ id, ...asFailure(error) } satisfies SpanJobResult),
+  );
+}
+
+function layerOf(number: number): OpenLayer {
+  const layer = layers.get(number);
+  if (layer === undefined) throw new LayerError('CLOSED', 'layer is closed');
+  return layer;
+}
+
+function storePlain({ index, dataFd, onDisk }: OpenLayer, span: number, bytes: Uint8Array): number {
   const offsetBytes = index.startBytes[span] ?? 0;
   if (bytes.length !== dataLength(index, span))
-    throw new LayerError('SPAN_INVALID', `inflates to ${bytes.length} bytes, not ${dataLength(index, span)}`);
-  checkSpanHeaders(index, span, bytes, {
-    isOnDisk: (other) => hasBit(onDisk, other),
-    read: (into, at) => readFully(dataFd, into, at),
-  });
+    throw new LayerError('SPAN_INVALID', `has ${bytes.length} bytes, not ${dataLength(index, span)}`);
+  checkSpanHeaders(index, span, bytes, { isOnDisk: (other) => hasBit(onDisk, other), read: (into, at) => readFully(dataFd, into, at) });
   for (let done = 0; done < bytes.length; ) done += writeSync(dataFd, bytes, done, bytes.length - done, offsetBytes + done);
-  setBit(onDisk, span); // here and not when the main thread hears of it: the next span's split headers go by it
+  setBit(onDisk, span);
   return crc32(bytes);
 }
 
