@@ -4,12 +4,15 @@ import type { SnapshotterConfig } from '@soci/config';
 import type { InheritedFuse } from '@soci/fuse/launcher';
 import { Syscalls } from '@soci/linux';
 import type { Logger } from '@soci/log';
+import type { Metrics } from '@soci/metrics';
 import type { ServiceImplementation } from '@soci/rpc';
 import type { ImageSource } from './image-planner.ts';
 import { isRemote } from './labels.ts';
 import type { LazySnapshot } from './lazy-layers.ts';
 import { openLazyStack, type LazyMode, type LazyStack, type LazyStackOptions } from './lazy-stack.ts';
 import { idOfDirectory, SnapshotDirectories } from './snapshot-directories.ts';
+import { assertOverlaySupported } from './overlay-support.ts';
+import { registerSnapshotterMetrics } from './snapshotter-metrics.ts';
 import { snapshotsService } from './snapshots-service.ts';
 import { Snapshotter } from './snapshotter.ts';
 import { SqliteMetadataStore } from './sqlite-metadata-store.ts';
@@ -23,6 +26,8 @@ export interface CreateSnapshotterOptions {
   readonly fetcher: ImageSource;
   readonly config: SnapshotterConfig;
   readonly log: Logger;
+  /** Where counts are shown. */
+  readonly metrics?: Metrics;
   /** Stands in for the probe of the kernel. */
   readonly probe?: LazyStackOptions['probe'];
 }
@@ -37,7 +42,8 @@ export interface RunningSnapshotter extends AsyncDisposable {
 
 /**
  * Opens the state of a snapshotter and mounts again what was mounted lazily, from what is on disk: no registry is asked.
- * @throws {SnapshotError} `STORE_BUSY` when another process has the root, `STORE_FOREIGN` when it belongs to another program
+ * @throws {SnapshotError} `STORE_BUSY` when another process has the root, `STORE_FOREIGN` when it belongs to another program,
+ * `FAILED_PRECONDITION` when overlayfs does not work there
  */
 export async function createSnapshotter(options: CreateSnapshotterOptions, signal: AbortSignal): Promise<RunningSnapshotter> {
   const { log } = options;
@@ -48,11 +54,16 @@ export async function createSnapshotter(options: CreateSnapshotterOptions, signa
   const store = resources.use(new SqliteMetadataStore({ path: join(root, 'metadata.db') }));
   const directories = await SnapshotDirectories.open(root);
   store.reserveIds(Math.max(0, ...(await directories.names()).map((name) => idOfDirectory(name) ?? 0)));
+  if (options.config.skipCheckSnapshotterSupported) log.warn('not checked whether overlayfs can be used here');
+  else await assertOverlaySupported(root, calls);
   const stack = resources.use(await openLazyStack({ ...options, source: options.fetcher, metadata: store, directories, calls }, signal));
   report(stack, log);
   await stack.layers.restore(lazySnapshots(store, directories), signal);
   const overlayOptions = (await needsUserXattr(root)) ? ['userxattr'] : [];
-  const snapshotter = new Snapshotter({ store, directories, calls, log, lazy: stack.layers, overlayOptions });
+  const counters = { lazyFailures: 0 };
+  if (options.metrics !== undefined) registerSnapshotterMetrics(options.metrics, counters, stack.counters);
+  const onLazyFailure = (): number => counters.lazyFailures++;
+  const snapshotter = new Snapshotter({ store, directories, calls, log, lazy: stack.layers, overlayOptions, onLazyFailure });
   const opened = resources.move();
   return {
     services: [snapshotsService(snapshotter)],

@@ -4,12 +4,13 @@ export type SnapshotErrorCode =
   | 'FAILED_PRECONDITION'
   | 'INVALID_ARGUMENT'
   | 'UNAVAILABLE'
+  | 'UNIMPLEMENTED'
   | 'DEADLINE_EXCEEDED'
   | 'STORE_BUSY'
   | 'STORE_FOREIGN'
   | 'STORE_CORRUPT';
 
-/** What went wrong with a snapshot. `code` is stable, and the first six are gRPC statuses of the same name; `message` is for people. */
+/** What went wrong with a snapshot. `code` is stable, and the first seven are gRPC statuses of the same name; `message` is for people. */
 export class SnapshotError extends Error {
   override readonly name = 'SnapshotError';
   readonly code: SnapshotErrorCode;

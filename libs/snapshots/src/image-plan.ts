@@ -1,3 +1,4 @@
+import type { Descriptor } from '@soci/image';
 import type { LayerNames } from '@soci/layer';
 import { LABEL } from './labels.ts';
 import type { Labels } from './snapshot.ts';
@@ -16,7 +17,11 @@ export interface ImageRequest {
 
 /** What was decided for an image as a whole. */
 export type ImagePlan =
-  | { readonly kind: 'lazy' /** Names to mount, lowest layer first. */; readonly layers: readonly LayerNames[] }
+  | {
+      readonly kind: 'lazy' /** Names to mount, lowest layer first. */;
+      readonly layers: readonly LayerNames[] /** Lists of spans to fetch early, by layer digest. */;
+      readonly prefetch: ReadonlyMap<string, Descriptor>;
+    }
   | { readonly kind: 'declined'; readonly cause: 'no-index' | 'disabled' | 'failed'; readonly reason: string; readonly error?: unknown };
 
 /** Finds out how the layers of an image can be served. Rejects only with the signal's reason. */

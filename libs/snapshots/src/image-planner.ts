@@ -1,7 +1,7 @@
 import { hasCode } from '@soci/errors';
 import { parseReference, type Descriptor, type Manifest } from '@soci/image';
 import type { SociIndex, ZtocEntry } from '@soci/index';
-import { layerKey, type BlobSource, type LayerNames, type LayerPreparer, type LayerSource, type LayerStore } from '@soci/layer';
+import { LayerError, layerKey, type BlobSource, type LayerNames, type LayerPreparer, type LayerSource, type LayerStore } from '@soci/layer';
 import { EarlyArtifacts } from './early-artifacts.ts';
 import type { ImagePlan, ImagePlanner, ImageRequest } from './image-plan.ts';
 
@@ -53,11 +53,26 @@ export class LazyImagePlanner implements ImagePlanner {
     const request = { reference, namespaces: [], manifestDigest, pullModes, ...(indexDigest === undefined ? {} : { indexDigest }) };
     try {
       const { manifest, index } = await source.resolveImage(request, signal);
-      return { kind: 'lazy', layers: await this.#prepareAll(image, manifest.layers, index, signal) };
+      return { kind: 'lazy', layers: await this.#prepareTwice(image, manifest.layers, index, signal), prefetch: index.prefetch };
     } catch (error) {
       signal.throwIfAborted();
       if (hasCode(error, 'NO_INDEX')) return { kind: 'declined', cause: 'no-index', reason: error.message };
       return { kind: 'declined', cause: 'failed', reason: 'manifest, SOCI index or zTOCs cannot be used', error };
+    }
+  }
+
+  /** A layer that was there can go in the middle, with the last snapshot of another image: it is prepared again. */
+  async #prepareTwice(
+    image: ImageRequest,
+    layers: readonly Descriptor[],
+    index: SociIndex,
+    signal: AbortSignal,
+  ): Promise<readonly LayerNames[]> {
+    try {
+      return await this.#prepareAll(image, layers, index, signal);
+    } catch (cause) {
+      if (!(cause instanceof LayerError && cause.code === 'NOT_FOUND')) throw cause;
+      return await this.#prepareAll(image, layers, index, signal);
     }
   }
 

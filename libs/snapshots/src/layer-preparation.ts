@@ -13,7 +13,7 @@ export interface LayerPreparationOptions {
   readonly directories: SnapshotDirectories;
   readonly lazy: LazyLayers;
   readonly log: Logger;
-  readonly onLazyFailure?: () => void;
+  readonly onLazyFailure?: () => unknown;
 }
 
 /** Fields of log lines that tools look for; the values are texts. */

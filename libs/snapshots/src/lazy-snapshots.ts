@@ -11,6 +11,7 @@ import type { LayerMounts, MountSource } from './layer-mounts.ts';
 import type { LazyLayers, LazyOutcome, LazyRequest, LazySnapshot } from './lazy-layers.ts';
 import type { MetadataStore } from './metadata-store.ts';
 import { checkNames, namesLabel, namesOfLabels, type KnownNames } from './names-label.ts';
+import type { Prefetch } from './prefetch.ts';
 import type { ServedLayers } from './served-layers.ts';
 import type { SnapshotRecord } from './snapshot.ts';
 import type { SnapshotDirectories } from './snapshot-directories.ts';
@@ -24,6 +25,8 @@ export interface LazySnapshotsOptions {
   readonly metadata: Pick<MetadataStore, 'updateLabels'>;
   readonly directories: SnapshotDirectories;
   readonly log: Logger;
+  /** Where lists of spans are fetched early. */
+  readonly prefetch?: Pick<Prefetch, 'start'> | undefined;
 }
 
 interface Mounted {
@@ -57,7 +60,7 @@ export class LazySnapshots implements LazyLayers {
   }
 
   async prepare({ snapshotId, target, namespace, labels, chain, directory }: LazyRequest, signal: AbortSignal): Promise<LazyOutcome> {
-    const { decisions } = this.#options;
+    const { decisions, prefetch } = this.#options;
     const named = imageOfLabels(labels, namespace);
     if ('missing' in named) return { kind: 'declined', cause: 'failed', reason: `label ${named.missing} is missing`, level: 'warn' };
     const { image, layerDigest } = named;
@@ -68,6 +71,8 @@ export class LazySnapshots implements LazyLayers {
       if (names === undefined) return this.#decline(image, `layer ${layerDigest} is not one of the image`, undefined);
       try {
         await this.#mount(snapshotId, names, directory, signal);
+        const artifact = plan.prefetch.get(layerDigest);
+        if (artifact !== undefined) prefetch?.start(image, names, artifact);
         return { kind: 'lazy', labels: namesLabel(names) };
       } catch (error) {
         await this.remove(snapshotId);

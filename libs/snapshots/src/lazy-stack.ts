@@ -12,6 +12,7 @@ import { LazyImagePlanner, type ImageSource } from './image-planner.ts';
 import { LayerMounts, type MountCalls } from './layer-mounts.ts';
 import { LazySnapshots } from './lazy-snapshots.ts';
 import type { MetadataStore } from './metadata-store.ts';
+import { Prefetch } from './prefetch.ts';
 import { ServedLayers, type Serving } from './served-layers.ts';
 import type { SnapshotDirectories } from './snapshot-directories.ts';
 
@@ -51,10 +52,11 @@ export async function openLazyStack(options: LazyStackOptions, signal: AbortSign
   const started = await startServing(options, mounts, signal);
   const served = new ServedLayers({ store, preparer, serving: started.serving });
   resources.defer(() => served.close());
+  const prefetch = config.prefetch.enable ? resources.use(new Prefetch({ source: options.source, served, log })) : undefined;
   resources.use(started.threads); // ended first: they read the files that are closed then
   const planner = started.mode.mode === 'plain' ? plainPlanner(started.mode.reason) : lazyPlanner(options, store, preparer);
   const decisions = new ImageDecisions({ planner, timeoutMs: config.mountTimeoutSec * 1000 });
-  const layers = new LazySnapshots({ decisions, served, mounts, store, metadata, directories, log });
+  const layers = new LazySnapshots({ decisions, served, mounts, store, metadata, directories, log, prefetch });
   const opened = resources.move();
   return { layers, mode: started.mode, counters: started.counters, [Symbol.asyncDispose]: () => opened.disposeAsync() };
 }

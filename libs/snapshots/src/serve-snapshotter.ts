@@ -31,7 +31,7 @@ export async function serveSnapshotter(
   signal: AbortSignal,
 ): Promise<void> {
   const metrics = createMetrics({ processMetrics: true });
-  await using snapshotter = await createSnapshotter({ config, root, fuse, fetcher, log }, signal);
+  await using snapshotter = await createSnapshotter({ config, root, fuse, fetcher, log, metrics }, signal);
   const { metricsAddress, metricsNetwork, noPrometheus } = config;
   await using metricsServer =
     metricsAddress === '' || noPrometheus ? undefined : await serveMetrics(metrics, metricsNetwork, metricsAddress);

@@ -13,7 +13,7 @@ export interface ServedLayersOptions {
 }
 
 export interface Serving {
-  readonly engine: Pick<LayerEngine, 'attach' | 'detach'>;
+  readonly engine: Pick<LayerEngine, 'attach' | 'detach' | 'prefetch'>;
   readonly fuse: Pick<FlatFuse, 'addSlot' | 'removeSlot' | 'namesPath' | 'bytesPath'>;
 }
 
@@ -89,6 +89,12 @@ export class ServedLayers {
       await this.#close(served);
       await this.#delete(key);
     });
+  }
+
+  /** Fetches spans of a layer that nobody reads yet; numbers past its last span are left out. */
+  prefetch(layerKey: string, firstSpan: number, lastSpan: number): void {
+    const served = this.#served.get(layerKey);
+    if (served !== undefined) this.#options.serving?.engine.prefetch(served.layer, firstSpan, lastSpan);
   }
 
   /** Closes all files, after the serving threads have ended. Nothing on disk is deleted. */

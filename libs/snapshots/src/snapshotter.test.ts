@@ -67,7 +67,7 @@ async function start(
   });
   const directories = await SnapshotDirectories.open(root);
   const lazy = new ScriptedLayers();
-  const logs = collectLogs();
+  const logs = collectLogs('info');
   const calls: FileSystemCalls = {
     stat: (path, options) => (given?.stat ?? syscalls.stat.bind(syscalls))(path, options),
     diskUsage: (path, options) => (given?.diskUsage ?? syscalls.diskUsage.bind(syscalls))(path, options),
@@ -138,6 +138,13 @@ describe('Snapshotter: ordinary snapshots', () => {
     await assert.rejects(fixture.snapshotter.prepare(request('b', 'a'), signal), { code: 'INVALID_ARGUMENT' });
     await assert.rejects(fixture.snapshotter.prepare(request('b', '', { big: 'x'.repeat(5000) }), signal), { code: 'INVALID_ARGUMENT' });
     assert.deepEqual(await readdir(fixture.path), ['1']);
+  });
+
+  it('refuses to make a snapshot whose ids would have to be mapped, rather than make a wrong one', async (t) => {
+    const { snapshotter, path } = await start(t);
+    const labels = { [LABEL.uidMapping]: '0:1000:65536', [LABEL.gidMapping]: '0:1000:65536' };
+    await assert.rejects(snapshotter.prepare(request('a', '', labels), signal), { code: 'UNIMPLEMENTED' });
+    assert.deepEqual(await readdir(path), []);
   });
 
   it('measures active snapshots when asked and committed ones at commit', async (t) => {

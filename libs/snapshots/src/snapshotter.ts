@@ -4,7 +4,7 @@ import type { FileSystemCalls } from './file-system-calls.ts';
 import { parseFilters } from './filter/filter.ts';
 import { snapshotFields } from './filter/snapshot-fields.ts';
 import { KeyLocks } from './key-locks.ts';
-import { isRemote } from './labels.ts';
+import { isRemote, LABEL } from './labels.ts';
 import { LayerPreparation } from './layer-preparation.ts';
 import type { LazyLayers } from './lazy-layers.ts';
 import type { MetadataStore } from './metadata-store.ts';
@@ -37,7 +37,7 @@ export interface SnapshotterOptions {
   /** At the end of an overlay's options. */
   readonly overlayOptions?: readonly string[];
   /** Called for each layer whose lazy mount failed, for the metric. */
-  readonly onLazyFailure?: () => void;
+  readonly onLazyFailure?: () => unknown;
 }
 
 /**
@@ -62,22 +62,26 @@ export class Snapshotter {
    * @throws {SnapshotError} `ALREADY_EXISTS` also when the labels name a layer that is now there, committed under the name of its chain id
    */
   prepare(request: SnapshotRequest, signal: AbortSignal): Promise<readonly Mount[]> {
+    this.#options.log.debug({ key: request.key, parent: request.parent }, 'prepare');
     return this.#locks.run(request.key, signal, () =>
       this.#create('active', request, signal, async (record) => this.#layers?.prepare(record, request, signal)),
     );
   }
 
   view(request: SnapshotRequest, signal: AbortSignal): Promise<readonly Mount[]> {
+    this.#options.log.debug({ key: request.key, parent: request.parent }, 'view');
     return this.#locks.run(request.key, signal, () => this.#create('view', request, signal));
   }
 
   /** @throws {SnapshotError} `FAILED_PRECONDITION` for a committed snapshot */
   async mounts(key: string, signal: AbortSignal): Promise<readonly Mount[]> {
+    this.#options.log.debug({ key }, 'mounts');
     return this.#mountsOf(this.#require(key), signal);
   }
 
   /** Measures an active snapshot and makes it a committed one that can be a parent. */
   commit(key: string, name: string, { labels, parent = '' }: CommitOptions, signal: AbortSignal): Promise<SnapshotInfo> {
+    this.#options.log.debug({ key, name }, 'commit');
     return this.#locks.run(key, signal, async () => {
       const record = this.#require(key);
       if (record.kind !== 'active') throw new SnapshotError('FAILED_PRECONDITION', `snapshot ${key} is ${record.kind}, not active`);
@@ -88,26 +92,31 @@ export class Snapshotter {
 
   /** Forgets a snapshot; its directory goes with the next {@link cleanup}. */
   remove(key: string, signal: AbortSignal): Promise<void> {
+    this.#options.log.debug({ key }, 'remove');
     return this.#locks.run(key, signal, () => Promise.resolve(void this.#options.store.remove(key)));
   }
 
   stat(key: string): SnapshotInfo {
+    this.#options.log.debug({ key }, 'stat');
     return this.#require(key);
   }
 
   /** @param mask `labels` or `labels.<key>`; all labels without one */
   update(name: string, labels: Labels, mask: readonly string[]): SnapshotInfo {
+    this.#options.log.debug({ key: name, mask }, 'update');
     return this.#options.store.updateLabels(name, (before) => updatedLabels(before, labels, mask));
   }
 
   /** Those that match any of the filters, in the byte order of their names. */
   list(filters: readonly string[]): readonly SnapshotInfo[] {
+    this.#options.log.debug({ filters }, 'walk');
     const matches = parseFilters(filters);
     return this.#options.store.list().filter((record) => matches(snapshotFields(record)));
   }
 
   /** Active snapshots are measured now, committed ones were when they became that; views and lazy layers take nothing. */
   async usage(key: string, signal: AbortSignal): Promise<Usage> {
+    this.#options.log.debug({ key }, 'usage');
     const { id, kind, usage } = this.#require(key);
     if (kind === 'view') return NO_USAGE;
     return kind === 'committed' ? usage : this.#measure(id, signal);
@@ -115,6 +124,7 @@ export class Snapshotter {
 
   /** Removes the directories, and the mounts, of snapshots that are no more. One that cannot be removed is logged and left for the next time. */
   cleanup(signal: AbortSignal): Promise<void> {
+    this.#options.log.debug('cleanup');
     const done = this.#cleanup.then(() => this.#removeLeftovers(signal));
     this.#cleanup = done.catch(() => undefined); // the caller gets the error; the next one starts afresh
     return done;
@@ -138,6 +148,9 @@ export class Snapshotter {
 
   async #make(kind: 'active' | 'view', { key, parent, labels }: SnapshotRequest, signal: AbortSignal): Promise<SnapshotRecord> {
     const { store, directories } = this.#options;
+    if (labels[LABEL.uidMapping] !== undefined || labels[LABEL.gidMapping] !== undefined) {
+      throw new SnapshotError('UNIMPLEMENTED', `snapshot ${key}: ids are not mapped here; take remap-ids out of the plugin's capabilities`);
+    }
     if (store.get(key) !== undefined) throw new SnapshotError('ALREADY_EXISTS', `snapshot ${key} exists already`);
     const owner = await this.#ownerOf(parent, signal);
     const directory = await directories.create(kind, owner);

@@ -114,6 +114,7 @@ describe('SqliteMetadataStore', () => {
     throwsCode(() => store.create(active('a'), nowhere), 'ALREADY_EXISTS');
     throwsCode(() => store.create({ ...active('base'), kind: 'view' }, nowhere), 'ALREADY_EXISTS');
     throwsCode(() => store.create(active(''), nowhere), 'INVALID_ARGUMENT');
+    throwsCode(() => store.create(active('x'.repeat(4097)), nowhere), 'INVALID_ARGUMENT');
   });
 
   it('commits active snapshots alone, under a free name, replacing their labels', async (t) => {

@@ -6,6 +6,9 @@ import { KIND_NAMES, KINDS, openDatabase, prepareAll, type Query } from './snaps
 import { NO_USAGE, type Labels, type SnapshotRecord } from './snapshot.ts';
 import { wallClock, type NanosecondClock } from './wall-clock.ts';
 
+/** containerd's names are about a hundred bytes. */
+const MAX_NAME_BYTES = 4096;
+
 type Row = Record<string, SQLOutputValue>;
 
 export interface SqliteMetadataStoreOptions {
@@ -44,7 +47,7 @@ export class SqliteMetadataStore implements MetadataStore {
   }
 
   create({ key, kind, parent, labels }: NewSnapshot, place: (id: number) => void): SnapshotRecord {
-    if (key === '') throw new SnapshotError('INVALID_ARGUMENT', 'a snapshot needs a key');
+    assertName(key);
     const stored = normalizeLabels(labels);
     return this.#transaction(() => {
       const parentId = parent === '' ? null : this.#parentId(parent, 'INVALID_ARGUMENT');
@@ -58,7 +61,7 @@ export class SqliteMetadataStore implements MetadataStore {
   }
 
   commit({ key, name, labels, usage, parent }: CommitRequest): SnapshotRecord {
-    if (name === '') throw new SnapshotError('INVALID_ARGUMENT', `snapshot ${key}: a committed snapshot needs a name`);
+    assertName(name);
     const stored = normalizeLabels(labels);
     return this.#transaction(() => {
       this.#assertFree(name);
@@ -173,6 +176,13 @@ export class SqliteMetadataStore implements MetadataStore {
 
   #writeLabels(id: number, labels: Labels): void {
     for (const [key, value] of Object.entries(labels)) this.#statements.addLabel.run(id, key, value);
+  }
+}
+
+function assertName(name: string): void {
+  if (name === '') throw new SnapshotError('INVALID_ARGUMENT', 'a snapshot needs a name');
+  if (Buffer.byteLength(name) > MAX_NAME_BYTES) {
+    throw new SnapshotError('INVALID_ARGUMENT', `snapshot ${name.slice(0, 100)}: its name is longer than ${MAX_NAME_BYTES} bytes`);
   }
 }
 
