@@ -1,5 +1,5 @@
 import { parseNumeric, parseOctal } from './numbers.ts';
-import type { MutableEntry } from './tar-entry.ts';
+import type { MutableEntry, TarEntry } from './tar-entry.ts';
 import { fieldEnd, startsWith } from './text.ts';
 
 export const BLOCK_BYTES = 512;
@@ -31,8 +31,12 @@ export function parseHeader(block: Uint8Array, start: number, entry: MutableEntr
   entry.sizeBytes = parseNumeric(block, start + 124, 12);
   entry.mtimeSeconds = parseNumeric(block, start + 136, 12);
   entry.mtimeNanos = 0;
-  const sum = entry.mode + entry.uid + entry.gid + entry.sizeBytes + entry.mtimeSeconds;
-  return !Number.isNaN(sum) && parseFormatFields(block, start, entry);
+  return hasExactNumbers(entry) && !Number.isNaN(entry.mtimeSeconds) && parseFormatFields(block, start, entry);
+}
+
+/** Whether none of the numbers that must be exact is beyond 2^53, or no number at all. A time may be: no format can say it. */
+export function hasExactNumbers({ mode, uid, gid, sizeBytes }: TarEntry): boolean {
+  return Number.isSafeInteger(mode) && Number.isSafeInteger(uid) && Number.isSafeInteger(gid) && Number.isSafeInteger(sizeBytes);
 }
 
 /** Whether all bytes of a block are zero. */
@@ -79,7 +83,7 @@ function parseFormatFields(block: Uint8Array, start: number, entry: MutableEntry
   entry.groupName.setField(block, start + 297, 32);
   entry.devMajor = parseNumeric(block, start + 329, 8);
   entry.devMinor = parseNumeric(block, start + 337, 8);
-  if (Number.isNaN(entry.devMajor + entry.devMinor)) return false;
+  if (!Number.isSafeInteger(entry.devMajor) || !Number.isSafeInteger(entry.devMinor)) return false;
   if (format === 'ustar') {
     joinPrefix(block, start, USTAR_PREFIX_BYTES, entry);
   } else if (format === 'star') {

@@ -1,3 +1,4 @@
+import { hasExactNumbers } from './header.ts';
 import { parseDecimal, parsePaxTime } from './numbers.ts';
 import type { PaxRecords } from './pax-records.ts';
 import type { MutableEntry } from './tar-entry.ts';
@@ -8,14 +9,14 @@ const unused = { mtimeSeconds: 0, mtimeNanos: 0 };
 /**
  * Lets the records override the header's fields; an empty value overrides nothing.
  *
- * @returns false when a number or time in them is none
+ * @returns false when a number or time in them is none, or beyond what `hasExactNumbers` allows
  */
 export function mergePax(entry: MutableEntry): boolean {
   const { records } = entry;
   for (let i = 0; i < records.count; i++) {
     if (records.valueStart(i) !== records.valueEnd(i) && !mergeRecord(entry, records, i)) return false;
   }
-  return true;
+  return hasExactNumbers(entry);
 }
 
 function mergeRecord(entry: MutableEntry, records: PaxRecords, i: number): boolean {
@@ -28,9 +29,9 @@ function mergeRecord(entry: MutableEntry, records: PaxRecords, i: number): boole
   else if (records.isKey(i, 'gname')) entry.groupName.set(bytes, start, end);
   else if (records.isKey(i, 'mtime')) return parsePaxTime(bytes, start, end, entry);
   else if (records.isKey(i, 'atime') || records.isKey(i, 'ctime')) return parsePaxTime(bytes, start, end, unused);
-  else if (records.isKey(i, 'uid')) return !Number.isNaN((entry.uid = parseDecimal(bytes, start, end)));
-  else if (records.isKey(i, 'gid')) return !Number.isNaN((entry.gid = parseDecimal(bytes, start, end)));
-  else if (records.isKey(i, 'size')) return !Number.isNaN((entry.sizeBytes = parseDecimal(bytes, start, end)));
+  else if (records.isKey(i, 'uid')) entry.uid = parseDecimal(bytes, start, end);
+  else if (records.isKey(i, 'gid')) entry.gid = parseDecimal(bytes, start, end);
+  else if (records.isKey(i, 'size')) entry.sizeBytes = parseDecimal(bytes, start, end);
   return true;
 }
 

@@ -4,11 +4,13 @@ const MINUS = 0x2d;
 const PLUS = 0x2b;
 const DOT = 0x2e;
 const NANO_DIGITS = 9;
+/** What does not fit into 64 bits with a sign is no number. */
+const LIMIT = 2 ** 63;
 
 /**
  * A numeric field of a header: base 256 when the top bit of the first byte is set (two's complement, big endian), else octal.
  *
- * @returns NaN when it is neither, or beyond 2^53 either way
+ * @returns NaN when it is neither, or does not fit into 64 bits; beyond 2^53 not exact
  */
 export function parseNumeric(bytes: Uint8Array, start: number, length: number): number {
   const first = bytes[start] ?? 0;
@@ -16,7 +18,7 @@ export function parseNumeric(bytes: Uint8Array, start: number, length: number): 
   const invert = (first & 0x40) === 0 ? 0 : 0xff;
   let value = (first ^ invert) & 0x7f;
   for (let i = start + 1; i < start + length; i++) value = value * 256 + ((bytes[i] ?? 0) ^ invert);
-  if (value > Number.MAX_SAFE_INTEGER) return Number.NaN;
+  if (value >= LIMIT) return Number.NaN;
   return invert === 0 ? value : -value - 1;
 }
 
@@ -40,7 +42,7 @@ function isPadding(byte: number | undefined): boolean {
   return byte === 0 || byte === SPACE;
 }
 
-/** A whole decimal number with an optional sign, as in PAX records. NaN when it is none, or beyond 2^53. */
+/** A whole decimal number with an optional sign, as in PAX records. NaN when it is none, or does not fit into 64 bits; beyond 2^53 not exact. */
 export function parseDecimal(bytes: Uint8Array, start: number, end: number): number {
   const negative = bytes[start] === MINUS;
   let at = negative || bytes[start] === PLUS ? start + 1 : start;
@@ -51,7 +53,7 @@ export function parseDecimal(bytes: Uint8Array, start: number, end: number): num
     if (byte < DIGIT_0 || byte > DIGIT_0 + 9) return Number.NaN;
     value = value * 10 + (byte - DIGIT_0);
   }
-  if (value > Number.MAX_SAFE_INTEGER) return Number.NaN;
+  if (value >= LIMIT) return Number.NaN;
   return negative ? 0 - value : value;
 }
 

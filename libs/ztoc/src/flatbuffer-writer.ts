@@ -105,6 +105,7 @@ export class FlatbufferWriter {
     this.#prepare(4, 0);
     this.#head -= 4;
     const table = this.#offset();
+    while (this.#fieldCount > 0 && this.#fields[this.#fieldCount - 1] === 0) this.#fieldCount--; // a vtable ends with the last field that is there
     const placeholder = this.#head;
     const known = this.#findVtable(table);
     this.#view.setInt32(placeholder, (known ?? this.#writeVtable(table)) - table, true);
