@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, describe, it, type TestContext } from 'node:test';
 import { MOUNT_FLAGS, mountNow, Syscalls, UMOUNT_FLAGS, umountNow } from '@soci/linux';
+import { inPrivateNamespace } from '@soci/linux/testing';
 import { collectLogs } from '@soci/log';
 import { SnapshotDirectories } from './snapshot-directories.ts';
 import type { Mount } from './snapshot.ts';
@@ -25,7 +26,6 @@ import { Snapshotter } from './snapshotter.ts';
 import { SqliteMetadataStore } from './sqlite-metadata-store.ts';
 
 const signal = new AbortController().signal;
-const skip = process.getuid?.() === 0 ? false : 'mounting needs root';
 
 /** Changes a directory: as a container would, or as a layer is unpacked. */
 type Change = (root: string) => void;
@@ -189,57 +189,59 @@ const layerings: readonly { readonly name: string; readonly changes: readonly Ch
   },
 ];
 
-describe('snapshots over overlayfs, mounted as containerd mounts them', { skip }, () => {
-  before(() => process.umask(0o022));
+inPrivateNamespace(import.meta.filename, () => {
+  describe('snapshots over overlayfs, mounted as containerd mounts them', () => {
+    before(() => process.umask(0o022));
 
-  for (const { name, changes } of layerings) {
-    it(`show ${name} as one directory would`, async (t) => {
-      await looksLikeOneDirectory(t, changes);
-    });
-  }
-
-  it('cannot be written to through a view', async (t) => {
-    const { add, see } = await start(t);
-    await add('c', '', file('f', 'x'));
-    await add('d', 'c', file('g', 'x'));
-    for (const name of ['c', 'd']) await see(name, (root) => assert.throws(() => file('new', 'x')(root), { code: 'EROFS' }));
-  });
-
-  it('have a root directory of mode 0755 that belongs to the owner of the parent’s', async (t) => {
-    const { add, within, snapshotter } = await start(t);
-    await add('c', '', (root) => {
-      assert.equal(statSync(root).mode & 0o7777, 0o755);
-      chownSync(root, 12, 34);
-    });
-    within(await snapshotter.prepare({ key: 'a', parent: 'c', labels: {} }, signal), (root) => {
-      const { mode, uid, gid } = statSync(root);
-      assert.deepEqual([mode & 0o7777, uid, gid], [0o755, 12, 34]);
-    });
-  });
-
-  it('stand on a hundred layers', async (t) => {
-    const { add, see } = await start(t);
-    let parent = '';
-    for (let i = 0; i < 100; i++) {
-      const overwritten = i === 0 ? directory('only') : all(remove('only'), directory('only'));
-      await add(`c${i}`, parent, all(file('last', String(i)), file(`f${i}`, 'x'), overwritten, file(`only/${i}`, 'x')));
-      parent = `c${i}`;
+    for (const { name, changes } of layerings) {
+      it(`show ${name} as one directory would`, async (t) => {
+        await looksLikeOneDirectory(t, changes);
+      });
     }
-    await see(parent, (root) => {
-      assert.equal(readFileSync(join(root, 'last'), 'utf8'), '99');
-      assert.equal(readdirSync(root).length, 102);
-      assert.deepEqual(readdirSync(join(root, 'only')), ['99']);
-    });
-  });
 
-  it('are gone from disk after Remove and Cleanup, whatever a container wrote', async (t) => {
-    const { snapshotter, within } = await start(t);
-    const mounts = await snapshotter.prepare({ key: 'a', parent: '', labels: {} }, signal);
-    within(mounts, all(directory('locked', 0o000), directory('d'), file('d/f', 'x', 0o000)));
-    const source = mounts[0]?.source ?? '';
-    await snapshotter.remove('a', signal);
-    assert.ok(existsSync(source));
-    await snapshotter.cleanup(signal);
-    assert.ok(!existsSync(join(source, '..')));
+    it('cannot be written to through a view', async (t) => {
+      const { add, see } = await start(t);
+      await add('c', '', file('f', 'x'));
+      await add('d', 'c', file('g', 'x'));
+      for (const name of ['c', 'd']) await see(name, (root) => assert.throws(() => file('new', 'x')(root), { code: 'EROFS' }));
+    });
+
+    it('have a root directory of mode 0755 that belongs to the owner of the parent’s', async (t) => {
+      const { add, within, snapshotter } = await start(t);
+      await add('c', '', (root) => {
+        assert.equal(statSync(root).mode & 0o7777, 0o755);
+        chownSync(root, 12, 34);
+      });
+      within(await snapshotter.prepare({ key: 'a', parent: 'c', labels: {} }, signal), (root) => {
+        const { mode, uid, gid } = statSync(root);
+        assert.deepEqual([mode & 0o7777, uid, gid], [0o755, 12, 34]);
+      });
+    });
+
+    it('stand on a hundred layers', async (t) => {
+      const { add, see } = await start(t);
+      let parent = '';
+      for (let i = 0; i < 100; i++) {
+        const overwritten = i === 0 ? directory('only') : all(remove('only'), directory('only'));
+        await add(`c${i}`, parent, all(file('last', String(i)), file(`f${i}`, 'x'), overwritten, file(`only/${i}`, 'x')));
+        parent = `c${i}`;
+      }
+      await see(parent, (root) => {
+        assert.equal(readFileSync(join(root, 'last'), 'utf8'), '99');
+        assert.equal(readdirSync(root).length, 102);
+        assert.deepEqual(readdirSync(join(root, 'only')), ['99']);
+      });
+    });
+
+    it('are gone from disk after Remove and Cleanup, whatever a container wrote', async (t) => {
+      const { snapshotter, within } = await start(t);
+      const mounts = await snapshotter.prepare({ key: 'a', parent: '', labels: {} }, signal);
+      within(mounts, all(directory('locked', 0o000), directory('d'), file('d/f', 'x', 0o000)));
+      const source = mounts[0]?.source ?? '';
+      await snapshotter.remove('a', signal);
+      assert.ok(existsSync(source));
+      await snapshotter.cleanup(signal);
+      assert.ok(!existsSync(join(source, '..')));
+    });
   });
 });
