@@ -100,6 +100,7 @@ int main(int argc, char **argv) {
     printf("{\"bytes\":%lld,\"megabytesPerSecond\":%.1f}\n", (long long)total, total / 1e6 / (now() - begin));
     return 0;
   }
+  posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
   uint64_t state = 88172645463325252ull;
   double begin = now();
   for (int i = 0; i < n; i++) {

@@ -6,74 +6,83 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-const SMALL_FILE_BLOCKS = 16; // find's unit: 512 bytes, rounded up
+/** 8 KiB in find's unit, 512 bytes rounded up. */
+const SMALL_FILE_BLOCKS = 16;
 const RANDOM_READS = 5_000;
 
-/** Names below a mounted image, relative to it, in files that the access program reads. */
-export interface NameLists {
-  readonly all: string;
-  /** Regular files of at most 8 KiB. */
-  readonly small: string;
+/** A mounted image, and what is read of it. */
+export interface View {
+  readonly root: string;
+  /** Files with names below `root`, one a line, in the order in which the mount lists them: all of them, and regular files of at most 8 KiB. */
+  readonly names: string;
+  readonly smallNames: string;
   readonly entries: number;
+  /** Below `root`, at least 150 MB. */
+  readonly largeFile: string;
 }
 
-/** Figures of one pass over a mounted image, caches dropped before each cold one. Times in microseconds an operation, but for `listing` in seconds; rates in MB/s. */
-export interface AccessFigures {
-  readonly stat: number;
-  readonly stat4: number;
-  readonly listing: number;
-  readonly small: number;
-  readonly small4: number;
-  readonly smallWarm: number;
-  readonly sequential: number;
-  readonly random: number;
+/** Times accesses by a small program in C: a runtime between the clock and the system call would hide what is measured. */
+export class Access {
+  readonly #program: string;
+
+  private constructor(program: string) {
+    this.#program = program;
+  }
+
+  static async compile(directory: string): Promise<Access> {
+    const program = join(directory, 'access');
+    await run('gcc', ['-O2', '-pthread', '-o', program, join(import.meta.dirname, 'access.c')]);
+    return new Access(program);
+  }
+
+  /** @returns microseconds an entry */
+  stat({ root, names }: View, threads: number): Promise<number> {
+    return this.#time('stat', root, names, String(threads));
+  }
+
+  /** Opens, reads and closes every small file. @returns microseconds a file */
+  readSmall({ root, smallNames }: View, threads: number): Promise<number> {
+    return this.#time('read', root, smallNames, String(threads));
+  }
+
+  /** @returns MB/s of the large file from its start to its end */
+  async readSequentially({ root, largeFile }: View): Promise<number> {
+    return (await this.#run('sequential', root, largeFile)).megabytesPerSecond ?? Number.NaN;
+  }
+
+  /** @returns microseconds a read of 4 KiB somewhere in the large file */
+  readRandomly({ root, largeFile }: View): Promise<number> {
+    return this.#time('random', root, largeFile, String(RANDOM_READS));
+  }
+
+  /** @returns seconds of `ls -lR` */
+  async list({ root }: View): Promise<number> {
+    const begin = performance.now();
+    await run('sh', ['-c', 'ls -lR "$1" > /dev/null', 'sh', root]);
+    return (performance.now() - begin) / 1_000;
+  }
+
+  async #time(...args: readonly string[]): Promise<number> {
+    return (await this.#run(...args)).microseconds ?? Number.NaN;
+  }
+
+  async #run(...args: readonly string[]): Promise<Readonly<Record<string, number>>> {
+    return JSON.parse((await run(this.#program, args)).stdout) as Record<string, number>;
+  }
 }
 
-/** Compiles the access program. @returns its path */
-export async function compileAccess(directory: string): Promise<string> {
-  const program = join(directory, 'access');
-  await run('gcc', ['-O2', '-pthread', '-o', program, join(import.meta.dirname, 'access.c')]);
-  return program;
-}
-
-export async function listNames(root: string, directory: string): Promise<NameLists> {
-  const find = async (name: string, condition: readonly string[]): Promise<readonly [path: string, lines: number]> => {
-    const { stdout } = await run('find', [root, '-xdev', '-mindepth', '1', ...condition, '-printf', '%P\\n'], {
-      maxBuffer: 256 << 20,
-      encoding: 'latin1',
-    });
+/** @param directory where the lists of names go */
+export async function describeView(root: string, largeFile: string, directory: string): Promise<View> {
+  const list = async (name: string, condition: readonly string[]): Promise<{ readonly path: string; readonly count: number }> => {
+    const options = { maxBuffer: 256 << 20, encoding: 'latin1' } as const;
+    const { stdout } = await run('find', [root, '-xdev', '-mindepth', '1', ...condition, '-printf', '%P\\n'], options);
     const path = join(directory, name);
     await writeFile(path, stdout, 'latin1');
-    return [path, stdout.split('\n').length - 1];
+    return { path, count: stdout.split('\n').length - 1 };
   };
-  const [all, entries] = await find('names', []);
-  const [small] = await find('small-names', ['-type', 'f', '-size', `-${SMALL_FILE_BLOCKS + 1}`]);
-  return { all, small, entries };
-}
-
-/** @param largeFile path below `root` of a file of at least 100 MB */
-export async function measureAccess(program: string, root: string, names: NameLists, largeFile: string): Promise<AccessFigures> {
-  const access = async (...args: readonly string[]): Promise<Record<string, number>> =>
-    JSON.parse((await run(program, args)).stdout) as Record<string, number>;
-  const time = async (...args: readonly string[]): Promise<number> => (await access(...args)).microseconds ?? Number.NaN;
-  dropCaches();
-  const stat = await time('stat', root, names.all, '1');
-  dropCaches();
-  const stat4 = await time('stat', root, names.all, '4');
-  dropCaches();
-  const begin = performance.now();
-  await run('sh', ['-c', 'ls -lR "$1" > /dev/null', 'sh', root]);
-  const listing = (performance.now() - begin) / 1_000;
-  dropCaches();
-  const small = await time('read', root, names.small, '1');
-  dropCaches();
-  const small4 = await time('read', root, names.small, '4');
-  const smallWarm = await time('read', root, names.small, '1');
-  dropCaches();
-  const sequential = (await access('sequential', root, largeFile)).megabytesPerSecond ?? Number.NaN;
-  dropCaches();
-  const random = await time('random', root, largeFile, String(RANDOM_READS));
-  return { stat, stat4, listing, small, small4, smallWarm, sequential, random };
+  const all = await list('names', []);
+  const small = await list('small-names', ['-type', 'f', '-size', `-${SMALL_FILE_BLOCKS + 1}`]);
+  return { root, names: all.path, smallNames: small.path, entries: all.count, largeFile };
 }
 
 /** Drops the page, name and inode caches of this machine. */

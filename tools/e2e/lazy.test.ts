@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { buildDemoImage } from '../demo/image.ts';
@@ -9,7 +9,7 @@ import { Containerd, Cri } from '@soci/testing';
 import { describeTree, differences } from './describe-tree.ts';
 import { impliedDirectories } from './implied-directories.ts';
 import { lazyLayers } from './mounts.ts';
-import { CONTAINERDS, convert, LOGIN, ROOT, scratchFolder, Stack, type Shape } from './stack.ts';
+import { CONTAINERDS, convert, LOGIN, mountView, ROOT, scratchFolder, Stack, unmountView, type Shape } from './stack.ts';
 
 const SHAPES: readonly Shape[] = ['agent', 'split'];
 const MAX_SHARE_FETCHED = 0.3;
@@ -45,16 +45,17 @@ describe('the lazy mount', () => {
     using cri = new Cri(plain.address);
     await cri.pullImage(reference, LOGIN);
 
-    const lazyView = await stack.view(reference, 'lazy-view');
+    const lazyView = await stack.view('lazy-view');
     const plainView = join(stack.directory, 'plain-view');
-    await plain.ctr(['images', 'mount', '--snapshotter', 'overlayfs', reference, plainView]);
+    await mkdir(plainView);
+    await mountView(plain, 'overlayfs', plainView);
     const implied = await impliedDirectories(
       (await layers(image)).map(({ digest }) => join(image, 'blobs', 'sha256', digest.slice('sha256:'.length))),
     );
     const expected = await describeTree(plainView, implied);
     const actual = await describeTree(lazyView, implied);
     await stack.unview(lazyView);
-    await plain.ctr(['images', 'unmount', '--rm', plainView]);
+    await unmountView(plain, 'overlayfs', plainView);
 
     assert.ok(expected.length > 10_000, `only ${expected.length} facts`);
     assert.deepEqual(differences(expected, actual).slice(0, 20), []);

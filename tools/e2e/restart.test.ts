@@ -30,7 +30,7 @@ describe('a snapshotter that is started again', () => {
       await using stack = await Stack.start({ config: '[background_fetch]\ndisable = true\n' });
       const reference = await stack.push(await convert(image, join(directory, 'converted'), ['--min-layer-size', '0']), 'restart/app:1');
       await stack.pull(reference);
-      const before = await stack.view(reference, 'before');
+      const before = await stack.view('before');
       const readBefore = await digest(join(before, 'data/read-before'));
       await stack.unview(before);
       const mounted = await lazyLayers(stack.directory);
@@ -42,7 +42,7 @@ describe('a snapshotter that is started again', () => {
       await stack.registry.stop('SIGKILL');
       await stack.snapshotter.startAgain();
 
-      const after = await stack.view(reference, 'after');
+      const after = await stack.view('after');
       assert.equal(await lazyLayers(stack.directory), mounted);
       assert.equal(await digest(join(after, 'data/read-before')), readBefore);
       await stack.registry.startAgain();

@@ -3,8 +3,9 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parseReference } from '@soci/image';
-import { Child, Containerd, Cri, FaultProxy, Registry, Snapshotter } from '@soci/testing';
+import { Child, Containerd, Cri, FaultProxy, Registry, Snapshotter, waitFor } from '@soci/testing';
 import { pushLayout } from '../image/push.ts';
+import { mountsBelow } from './mounts.ts';
 
 const run = promisify(execFile);
 
@@ -22,6 +23,9 @@ export const CONTAINERDS: readonly { readonly name: string; readonly binaries?: 
   { name: 'the installed containerd' },
   ...(CONTAINERD_2 === undefined ? [] : [{ name: `containerd in ${CONTAINERD_2}`, binaries: CONTAINERD_2 }]),
 ];
+
+/** containerd waits a while before it connects again to a snapshotter that was away. */
+const CONTAINERD_RECONNECT_MS = 15_000;
 
 export interface StackOptions {
   readonly shape?: Shape;
@@ -93,15 +97,15 @@ export class Stack implements AsyncDisposable {
     await this.cri.pullImage(reference, LOGIN);
   }
 
-  /** Mounts an image read-only at a folder of the stack. @returns that folder */
-  async view(reference: string, name: string, snapshotter: 'soci' | 'overlayfs' = 'soci'): Promise<string> {
+  /** Mounts the one image that was pulled, read-only, at a folder of the stack. @returns that folder */
+  async view(name: string): Promise<string> {
     const target = await folder(this.directory, name);
-    await this.containerd.ctr(['images', 'mount', '--snapshotter', snapshotter, reference, target]);
+    await mountView(this.containerd, 'soci', target);
     return target;
   }
 
   async unview(target: string): Promise<void> {
-    await this.containerd.ctr(['images', 'unmount', '--rm', target]);
+    await unmountView(this.containerd, 'soci', target);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -115,6 +119,30 @@ export async function convert(layout: string, out: string, flags: readonly strin
   return out;
 }
 
+/**
+ * Mounts the one image in a containerd's store read-only, by a view snapshot of its top layer. (`ctr images mount` of containerd 1.6 unpacks with another snapshotter than the one it is given.)
+ */
+export async function mountView(containerd: Containerd, snapshotter: string, target: string): Promise<void> {
+  const ctr = (...args: readonly string[]): Promise<string> => containerd.ctr(['snapshots', '--snapshotter', snapshotter, ...args]);
+  const rows = (await ctr('ls'))
+    .split('\n')
+    .slice(1)
+    .map((row) => row.trim().split(/\s+/))
+    .filter(([name = '']) => name.startsWith('sha256:'));
+  const parents = new Set(rows.map(([, parent]) => parent));
+  const tops = rows.map(([name = '']) => name).filter((name) => !parents.has(name));
+  const [top] = tops;
+  if (top === undefined || tops.length > 1) throw new Error(`expected the layers of one image, found ${tops.length} top layers`);
+  await ctr('view', target, top);
+  await ctr('label', target, `containerd.io/gc.root=${new Date().toISOString()}`); // else the garbage collector may take it
+  await run('sh', ['-euc', await ctr('mounts', target, target)]);
+}
+
+export async function unmountView(containerd: Containerd, snapshotter: string, target: string): Promise<void> {
+  await run('umount', [target]);
+  await containerd.ctr(['snapshots', '--snapshotter', snapshotter, 'rm', target]);
+}
+
 /** The start script of a program of this repository. */
 export function program(app: string, name: string): string {
   return join(ROOT, 'apps', app, 'bin', name);
@@ -124,7 +152,10 @@ export function program(app: string, name: string): string {
 export async function scratchFolder(resources: AsyncDisposableStack): Promise<string> {
   await mkdir(join(ROOT, 'tmp'), { recursive: true });
   const directory = await mkdtemp(join(ROOT, 'tmp', 'e2e-'));
-  resources.defer(() => rm(directory, { recursive: true, force: true }));
+  resources.defer(async () => {
+    for (const { target } of (await mountsBelow(directory)).toReversed()) await run('umount', ['-l', target]);
+    await rm(directory, { recursive: true, force: true });
+  });
   return directory;
 }
 

@@ -1,0 +1,96 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseReference } from '@soci/image';
+import { Registry } from '@soci/testing';
+import { buildDemoImage } from '../demo/image.ts';
+import { convert, LOGIN, ROOT } from '../e2e/stack.ts';
+import { pushLayout } from '../image/push.ts';
+import { Access, describeView } from './access.ts';
+import { BenchNode, goCompetitor, OURS, OVERLAYFS, type Competitor } from './bench-node.ts';
+import type { BenchContext } from './context.ts';
+import { fillThroughFuse, fillThroughView } from './fill.ts';
+import { makeMetadataImage } from './metadata-image.ts';
+import { compareAccess, type Subject } from './probes.ts';
+
+const LARGE_FILE = 'model/model.bin';
+const CONFIG = '[background_fetch]\ndisable = true\n';
+
+interface Nodes {
+  readonly ours: BenchNode;
+  readonly overlayfs: BenchNode;
+  readonly others: readonly BenchNode[];
+}
+
+/** Names and bytes of an image that is all there, through our mounts and through overlayfs on the same disk. */
+export async function benchMetadata(context: BenchContext): Promise<void> {
+  const { report, progress, rounds, peers } = context;
+  await using resources = new AsyncDisposableStack();
+  const scratch = await folder(context.scratch, 'metadata');
+  const access = await Access.compile(scratch);
+  progress.step('making an image of five layers');
+  const { layout, entries } = await makeMetadataImage(await buildDemoImage(join(ROOT, 'tmp', 'demo'), progress), scratch);
+  const converted = await convert(layout, join(scratch, 'converted'), ['--min-layer-size', '0']);
+  const registry = resources.use(await Registry.start({ directory: await folder(scratch, 'registry'), login: LOGIN }));
+  const reference = `${registry.host}/bench/metadata:latest`;
+  await pushLayout(converted, parseReference(reference), LOGIN, progress);
+
+  const start = async (competitor: Competitor): Promise<BenchNode> => {
+    progress.step(`pulling it: ${competitor.name}`);
+    const options = { directory: await folder(scratch, competitor.name), registryHost: registry.host, peers, config: CONFIG };
+    const node = resources.use(await BenchNode.start(competitor, options));
+    await node.pull(reference);
+    return node;
+  };
+  const ours = await start(OURS);
+  await fill(ours, context);
+  const overlayfs = await start(OVERLAYFS);
+  const others: BenchNode[] = [];
+  for (const competitor of goCompetitor(peers)) {
+    const node = await start(competitor);
+    const view = await node.view(reference);
+    await fillThroughView(view);
+    await node.unview(view);
+    others.push(node);
+  }
+
+  const measure = async (nodes: Nodes): Promise<void> => {
+    const { bytes: before } = await registry.served();
+    const all = [nodes.ours, nodes.overlayfs, ...nodes.others];
+    const subjects: Subject[] = [];
+    for (const node of all) {
+      const lists = await folder(scratch, `${node.competitor.name}-names`);
+      subjects.push({ name: node.competitor.name, view: await describeView(await node.view(reference), LARGE_FILE, lists) });
+    }
+    const [first, second, ...rest] = subjects;
+    if (first === undefined || second === undefined) return;
+    await compareAccess(access, { ours: first, overlayfs: second, others: rest }, rounds, report, (name) => progress.step(name));
+    for (const [index, { view }] of subjects.entries()) await all[index]?.unview(view.root);
+    const { bytes: after } = await registry.served();
+    report.figure('bytes fetched meanwhile', (after - before) / 1e6, 'MB', { atMost: 0 });
+  };
+  report.heading(`${entries} entries in ${ours.layerSources.length} layers, complete, names and bytes through FUSE`);
+  await measure({ ours, overlayfs, others });
+
+  progress.step('starting the snapshotter again');
+  await ours.restartSnapshotter();
+  report.heading('the same, complete layers mounted over their files');
+  const stillFuse = ours.layerSources.filter((source) => source.startsWith(ours.fuseFolder));
+  if (stillFuse.length > 0) report.missing('all figures', `${stillFuse.length} layers are still mounted through FUSE`);
+  else await measure({ ours, overlayfs, others: [] });
+}
+
+/** @throws when a layer is not mounted lazily */
+async function fill(node: BenchNode, { progress }: BenchContext): Promise<void> {
+  progress.step('filling its layers in random order of spans');
+  const { fuseFolder, layerSources } = node;
+  const plain = layerSources.filter((source) => !source.startsWith(fuseFolder));
+  if (layerSources.length === 0 || plain.length > 0)
+    throw new Error(`layers that are not mounted through FUSE: ${plain.join(', ') || 'all'}`);
+  await fillThroughFuse(fuseFolder, layerSources, (done, of) => progress.detail(`${done} of ${of}`));
+}
+
+async function folder(parent: string, name: string): Promise<string> {
+  const path = join(parent, name);
+  await mkdir(path, { recursive: true });
+  return path;
+}
