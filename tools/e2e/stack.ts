@@ -124,6 +124,10 @@ export async function convert(layout: string, out: string, flags: readonly strin
  */
 export async function mountView(containerd: Containerd, snapshotter: string, target: string): Promise<void> {
   const ctr = (...args: readonly string[]): Promise<string> => containerd.ctr(['snapshots', '--snapshotter', snapshotter, ...args]);
+  await waitFor(async () => (await ctr('ls')).length > 0, {
+    timeoutMs: CONTAINERD_RECONNECT_MS,
+    what: `containerd to reach ${snapshotter}`,
+  });
   const rows = (await ctr('ls'))
     .split('\n')
     .slice(1)
