@@ -25,7 +25,7 @@ export function readTar(archive: Uint8Array, pieceBytes = archive.length): { rea
   const parser = new TarParser((entry) => void entries.push(copy(entry)));
   for (let at = 0; at < archive.length; at += pieceBytes) {
     // A piece of its own that is overwritten afterwards: nothing may point into it any more.
-    const piece = archive.slice(at, at + pieceBytes);
+    const piece = Uint8Array.from(archive.subarray(at, at + pieceBytes));
     parser.push(piece);
     piece.fill(0xaa);
   }
