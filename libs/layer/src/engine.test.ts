@@ -210,6 +210,18 @@ describe('LayerEngine', () => {
     );
   });
 
+  it("ends with a span half way, and its files are nobody else's", async (t) => {
+    const it = await rig(t);
+    it.source.fault = () => ({ kind: 'slow', delayMs: 20 });
+    const unique = it.post(0, 10);
+    while (it.engine.counters.bytesFetched.demand === 0) await sleep(5);
+    it.engine.detach(7);
+    assert.deepEqual(await it.replies.of(unique), { errno: 5 });
+    it.source.fault = () => ({ kind: 'none' });
+    it.engine.attach(7, it.layer, () => [SOURCE]);
+    same(it, await it.read(0, SPAN), 0, SPAN);
+  });
+
   it('refuses a slot that nobody attached', async (t) => {
     const it = await rig(t);
     it.engine.onMiss({ slot: 99, uniqueLow: 500, uniqueHigh: 0, offsetBytes: 0, sizeBytes: 10 });

@@ -176,7 +176,10 @@ export class LayerEngine implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#sweeper);
     this.#fill?.[Symbol.dispose]();
-    for (const { stop } of this.#byLayer.values()) stop.abort(new LayerError('CLOSED', 'layer engine is closed'));
+    for (const { spans, stop } of this.#byLayer.values()) {
+      stop.abort(new LayerError('CLOSED', 'layer engine is closed'));
+      spans.stop();
+    }
     this.#byLayer.clear();
     this.#bySlot.clear();
     await this.#pool[Symbol.asyncDispose]();

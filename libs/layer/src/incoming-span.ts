@@ -1,22 +1,13 @@
 import { createHash } from 'node:crypto';
-import { writeSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import { describeError } from '@soci/errors';
 import { inflateSpan, SPAN_HEADROOM_BYTES } from '@soci/zlib';
-import { hasBit, setBit } from './bitmap.ts';
+import { setBit } from './bitmap.ts';
 import { LayerError } from './errors.ts';
-import { readFully } from './read-fully.ts';
-import { blobLength, DIGEST_BYTES, dataLength, type SpanIndex } from './span-index.ts';
+import type { OpenLayer } from './open-layer.ts';
+import { blobLength, DIGEST_BYTES, dataLength } from './span-index.ts';
 import { checkSpanHeaders } from './tar-headers.ts';
 import { UnalignedInflate } from './unaligned-inflate.ts';
-
-/** A layer as the thread that stores spans knows it. */
-export interface OpenLayer {
-  readonly index: SpanIndex;
-  readonly dataFd: number;
-  readonly ztocFd: number;
-  readonly onDisk: Int32Array;
-}
 
 const WINDOW_BYTES = 32_768;
 /** What a span that begins a layer has in front of it. */
@@ -41,6 +32,7 @@ export class IncomingSpan {
   #outputBytes = 0;
   #writtenBytes = 0;
   #checksum = 0;
+  #failure: Error | undefined;
 
   constructor(layer: OpenLayer, span: number) {
     const { index } = layer;
@@ -71,7 +63,7 @@ export class IncomingSpan {
    * @throws {LayerError} `DIGEST_MISMATCH`, `SPAN_INVALID`, `HEADER_MISMATCH`, `STORE_BROKEN`
    */
   async finish(): Promise<number> {
-    const { index, dataFd, onDisk } = this.#layer;
+    const { index, onDisk } = this.#layer;
     const want = index.digests.subarray(this.#span * DIGEST_BYTES, (this.#span + 1) * DIGEST_BYTES);
     if (this.#hash.digest().compare(want) !== 0) {
       this.abandon();
@@ -79,11 +71,9 @@ export class IncomingSpan {
     }
     if (this.#inflate?.stream.destroyed === false) this.#inflate.stream.end();
     await this.#ended;
+    if (this.#failure !== undefined) throw this.#failure;
     const bytes = this.#outputBytes === this.#sizeBytes ? joined(this.#output, this.#sizeBytes) : await this.#inflateAgain();
-    checkSpanHeaders(index, this.#span, bytes, {
-      isOnDisk: (other) => hasBit(onDisk, other),
-      read: (into, at) => readFully(dataFd, into, at),
-    });
+    checkSpanHeaders(index, this.#span, bytes, this.#layer);
     setBit(onDisk, this.#span); // here and not when the main thread hears of it: the next span's split headers go by it
     return this.#checksum;
   }
@@ -96,13 +86,23 @@ export class IncomingSpan {
   #collect({ stream }: UnalignedInflate): Promise<void> {
     return new Promise((resolve) => {
       stream.on('data', (chunk: Uint8Array) => {
-        this.#write(chunk.subarray(0, this.#sizeBytes - this.#outputBytes));
+        this.#guarded(() => this.#write(chunk.subarray(0, this.#sizeBytes - this.#outputBytes)));
         if (this.#outputBytes === this.#sizeBytes) stream.destroy(); // what a span says beyond its size is nobody's
       });
       stream.on('end', resolve);
       stream.on('close', resolve);
       stream.on('error', () => resolve()); // inflating again will say what is wrong
     });
+  }
+
+  /** A disk that fails while bytes arrive is heard of at the end. */
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#failure ??= error instanceof Error ? error : new LayerError('STORE_BROKEN', describeError(error));
+      this.abandon();
+    }
   }
 
   #write(chunk: Uint8Array): void {
@@ -113,8 +113,7 @@ export class IncomingSpan {
   }
 
   #put(chunk: Uint8Array): void {
-    const at = (this.#layer.index.startBytes[this.#span] ?? 0) + this.#writtenBytes;
-    for (let done = 0; done < chunk.length; ) done += writeSync(this.#layer.dataFd, chunk, done, chunk.length - done, at + done);
+    this.#layer.write(chunk, (this.#layer.index.startBytes[this.#span] ?? 0) + this.#writtenBytes);
     this.#checksum = crc32(chunk, this.#checksum);
     this.#writtenBytes += chunk.length;
   }
@@ -137,10 +136,11 @@ export class IncomingSpan {
   }
 }
 
-function windowOf({ index, ztocFd }: OpenLayer, span: number): Uint8Array {
+function windowOf(layer: OpenLayer, span: number): Uint8Array {
+  const { index } = layer;
   const at = index.windowOffsetBytes[span] ?? -1;
   if (at < 0) return NO_WINDOW;
-  const window = readFully(ztocFd, new Uint8Array(WINDOW_BYTES), at);
+  const window = layer.readZtoc(new Uint8Array(WINDOW_BYTES), at);
   if (crc32(window) !== index.windowChecksums[span]) throw new LayerError('STORE_BROKEN', 'zTOC on disk is damaged');
   return window;
 }

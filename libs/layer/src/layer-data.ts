@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { access, type FileHandle, open, readFile } from 'node:fs/promises';
 import { isNotFound } from '@soci/errors';
 import { LayerError } from './errors.ts';
 import { readSpanIndex, type SpanIndex } from './span-index.ts';
@@ -20,7 +20,7 @@ export interface LayerPaths {
 /** A device block: the data file and what is mounted over it are rounded up to it. */
 export const DEVICE_BLOCK_BYTES = 512;
 
-/** The bytes of one layer, open: two files, and which spans of the tar they hold. */
+/** The bytes of one layer, open: the data file, and which spans of the tar it holds. */
 export class LayerData implements AsyncDisposable {
   /** See `layerKey`. */
   readonly key: string;
@@ -37,13 +37,12 @@ export class LayerData implements AsyncDisposable {
   /** Spans that the map lists and nobody has checked since an unclean stop. */
   readonly suspects = new Set<number>();
   readonly #data: FileHandle;
-  readonly #ztoc: FileHandle;
   readonly #map: SpanMap;
   #storedCount = 0;
   #isComplete = false;
   #flushing: Promise<void> = Promise.resolve();
 
-  private constructor(key: string, digest: string, paths: LayerPaths, index: SpanIndex, data: FileHandle, ztoc: FileHandle, map: SpanMap) {
+  private constructor(key: string, digest: string, paths: LayerPaths, index: SpanIndex, data: FileHandle, map: SpanMap) {
     this.key = key;
     this.digest = digest;
     this.paths = paths;
@@ -52,7 +51,6 @@ export class LayerData implements AsyncDisposable {
     this.present = newBitmap(index.spanCount);
     this.onDisk = newBitmap(index.spanCount);
     this.#data = data;
-    this.#ztoc = ztoc;
     this.#map = map;
   }
 
@@ -65,10 +63,10 @@ export class LayerData implements AsyncDisposable {
     try {
       const index = readSpanIndex(await readFile(paths.index));
       const data = opened.use(await open(paths.data, constants.O_RDWR | constants.O_CREAT, 0o600));
-      const ztoc = opened.use(await open(paths.ztoc, 'r'));
+      await access(paths.ztoc);
       const { map, isTrusted, isComplete, spans } = await SpanMap.open(paths.map, index.spanCount);
       opened.use(map);
-      const layer = new LayerData(key, digest, paths, index, data, ztoc, map);
+      const layer = new LayerData(key, digest, paths, index, data, map);
       const hasSize = (await data.stat()).size === layer.deviceSizeBytes;
       if (!hasSize) await data.truncate(layer.deviceSizeBytes);
       for (const span of spans) {
@@ -86,10 +84,6 @@ export class LayerData implements AsyncDisposable {
 
   get dataFd(): number {
     return this.#data.fd;
-  }
-
-  get ztocFd(): number {
-    return this.#ztoc.fd;
   }
 
   /** Every span is in the data file, on disk, and checked: nothing is ever written to these files again. */
@@ -161,7 +155,6 @@ export class LayerData implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await using files = new AsyncDisposableStack();
     files.use(this.#data);
-    files.use(this.#ztoc);
     files.use(this.#map);
     await this.flush();
     if (!this.#isComplete && this.suspects.size === 0) await this.#map.close('clean');

@@ -217,9 +217,19 @@ export class LayerSpans {
     return { count, span: firstSpan };
   }
 
-  /** Answers every waiting read with EIO. */
+  /** Answers every waiting read with EIO; no file is touched any more. */
   refuseAll(reason: ReadFailure): void {
-    for (const span of [...this.reads.spans()]) this.failed(span, reason);
+    const { reads } = this;
+    for (const span of [...reads.spans()]) this.failed(span, reason);
+    for (const row of this.#ready.splice(0)) {
+      this.#refuse(reads.uniqueLow[row] ?? 0, reads.uniqueHigh[row] ?? 0, reason);
+      reads.free(row);
+    }
+  }
+
+  /** No file is touched any more; what waits stays unanswered. */
+  stop(): void {
+    this.#ready.length = 0;
   }
 
   #failedRecently(span: number, now: number): boolean {

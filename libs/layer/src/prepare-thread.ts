@@ -3,12 +3,18 @@ import { LayerError } from './errors.ts';
 import type { Prepared, PrepareJob, PrepareResult } from './prepare-worker.ts';
 import { workerUrl } from './worker-url.ts';
 
-/** The thread in which layers are prepared, one after the other: it keeps the trees that the next layers of an image need. Started when first used. */
+/** The thread in which layers are prepared, one after the other: it keeps the trees that the next layers of an image need. */
 export class PrepareThread implements AsyncDisposable {
   #worker: Worker | undefined;
   #nextId = 1;
   readonly #pending = new Map<number, { readonly resolve: (result: Prepared) => void; readonly reject: (error: LayerError) => void }>();
   #isClosed = false;
+
+  /** The thread is started at once: the first pull shall not wait for it. */
+  constructor() {
+    this.#worker = this.#start();
+    this.#worker.unref();
+  }
 
   prepare(job: Omit<PrepareJob, 'id'>): Promise<Prepared> {
     if (this.#isClosed) return Promise.reject(new LayerError('CLOSED', 'layer preparation is closed'));

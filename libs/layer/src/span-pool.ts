@@ -27,6 +27,11 @@ export class SpanPool implements AsyncDisposable {
   readonly #numbers = new Map<LayerData, number>();
   readonly #waiters: (() => void)[] = [];
 
+  /** The thread is started at once: the first read shall not wait for it. */
+  constructor() {
+    this.#worker = this.#start();
+  }
+
   /** Whoever has another span should wait for `hasRoom` first. */
   get isFull(): boolean {
     return this.#pending.size >= MAX_PENDING_JOBS;
@@ -37,7 +42,7 @@ export class SpanPool implements AsyncDisposable {
     while (this.isFull && !this.#isClosed) await new Promise<void>((resolve) => this.#waiters.push(resolve));
   }
 
-  /** Makes a layer known; `close` it before its files are closed. */
+  /** Makes a layer known. The thread opens its files itself: what it still does when they are closed here hits no other file. */
   open(layer: LayerData): void {
     if (this.#numbers.has(layer)) return;
     const number = this.#nextId++;
@@ -153,5 +158,12 @@ export class SpanPool implements AsyncDisposable {
 }
 
 function openJob(number: number, layer: LayerData): SpanJob {
-  return { kind: 'open', layer: number, shared: layer.index.shared, dataFd: layer.dataFd, ztocFd: layer.ztocFd, onDisk: layer.onDisk };
+  return {
+    kind: 'open',
+    layer: number,
+    shared: layer.index.shared,
+    dataPath: layer.paths.data,
+    ztocPath: layer.paths.ztoc,
+    onDisk: layer.onDisk,
+  };
 }

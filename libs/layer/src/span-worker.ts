@@ -1,11 +1,10 @@
-import { writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { describeError } from '@soci/errors';
-import { hasBit, setBit } from './bitmap.ts';
+import { setBit } from './bitmap.ts';
 import { LayerError, type LayerErrorCode } from './errors.ts';
-import { IncomingSpan, type OpenLayer } from './incoming-span.ts';
-import { readFully } from './read-fully.ts';
+import { IncomingSpan } from './incoming-span.ts';
+import { OpenLayer } from './open-layer.ts';
 import { dataLength, viewSpanIndex } from './span-index.ts';
 import { checkSpanHeaders } from './tar-headers.ts';
 
@@ -17,8 +16,8 @@ export type SpanJob =
       readonly kind: 'open';
       readonly layer: number;
       readonly shared: SharedArrayBuffer;
-      readonly dataFd: number;
-      readonly ztocFd: number;
+      readonly dataPath: string;
+      readonly ztocPath: string;
       readonly onDisk: Int32Array;
     }
   | { readonly kind: 'close'; readonly layer: number }
@@ -49,9 +48,10 @@ const port = parentPort;
 port?.on('message', (job: SpanJob) => {
   switch (job.kind) {
     case 'open':
-      layers.set(job.layer, { ...job, index: viewSpanIndex(job.shared) });
+      layers.set(job.layer, new OpenLayer(viewSpanIndex(job.shared), job.onDisk, job));
       return;
     case 'close':
+      layers.get(job.layer)?.close();
       layers.delete(job.layer);
       return;
     case 'piece':
@@ -105,19 +105,19 @@ function layerOf(number: number): OpenLayer {
   return layer;
 }
 
-function storePlain({ index, dataFd, onDisk }: OpenLayer, span: number, bytes: Uint8Array): number {
-  const offsetBytes = index.startBytes[span] ?? 0;
+function storePlain(layer: OpenLayer, span: number, bytes: Uint8Array): number {
+  const { index, onDisk } = layer;
   if (bytes.length !== dataLength(index, span))
     throw new LayerError('SPAN_INVALID', `has ${bytes.length} bytes, not ${dataLength(index, span)}`);
-  checkSpanHeaders(index, span, bytes, { isOnDisk: (other) => hasBit(onDisk, other), read: (into, at) => readFully(dataFd, into, at) });
-  for (let done = 0; done < bytes.length; ) done += writeSync(dataFd, bytes, done, bytes.length - done, offsetBytes + done);
+  checkSpanHeaders(index, span, bytes, layer);
+  layer.write(bytes, index.startBytes[span] ?? 0);
   setBit(onDisk, span);
   return crc32(bytes);
 }
 
-function verify({ index, dataFd, onDisk }: OpenLayer, span: number, checksum: number): number {
-  const bytes = readFully(dataFd, new Uint8Array(dataLength(index, span)), index.startBytes[span] ?? 0);
-  const found = crc32(bytes);
+function verify(layer: OpenLayer, span: number, checksum: number): number {
+  const { index, onDisk } = layer;
+  const found = crc32(layer.read(new Uint8Array(dataLength(index, span)), index.startBytes[span] ?? 0));
   if (found !== checksum) throw new LayerError('DIGEST_MISMATCH', 'checksum mismatch on disk');
   setBit(onDisk, span);
   return found;
