@@ -245,6 +245,15 @@ describe('LayerEngine', () => {
     same(it, await it.read(0, 4 * SPAN), 0, 4 * SPAN);
   });
 
+  it('stops filling a layer whose fetch fails', async (t) => {
+    const it = await rig(t, 8, { backgroundFetch: { silencePeriodMs: 1, fetchPeriodMs: 1, maxQueueSize: 10, dropPolicy: 'newest' } });
+    it.source.fault = () => ({ kind: 'error', message: 'gone' });
+    while (it.engine.counters.fillFailures === 0) await sleep(5);
+    await sleep(20);
+    assert.equal(it.engine.counters.requests.fill, 1);
+    assert.equal(it.engine.fillQueueSize, 0);
+  });
+
   it('keeps the background quiet while reads wait', async (t) => {
     const it = await rig(t, 8, { backgroundFetch: { silencePeriodMs: 1, fetchPeriodMs: 1, maxQueueSize: 10, dropPolicy: 'newest' } });
     it.source.fault = ({ priority }) => (priority === 'demand' ? { kind: 'hang' } : { kind: 'none' });

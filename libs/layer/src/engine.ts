@@ -63,6 +63,8 @@ interface Attached {
   readonly stop: AbortController;
   readonly log: Logger;
   readonly rejections: Map<number, number>;
+  /** A fetch in the background failed: as in the Go snapshotter, the layer is left to its readers. */
+  isFillOver: boolean;
 }
 
 /**
@@ -125,6 +127,7 @@ export class LayerEngine implements AsyncDisposable {
       stop: new AbortController(),
       log,
       rejections: new Map(),
+      isFillOver: false,
     };
     this.#byLayer.set(layer, attached);
     this.#bySlot.set(slot, attached);
@@ -266,7 +269,7 @@ export class LayerEngine implements AsyncDisposable {
       }
       const attempt = spans.attempt;
       spans.undelivered({ ...run, first }, MAX_PAUSE_MS);
-      if (run.priority === 'fill') this.counters.fillFailures++;
+      if (run.priority === 'fill') this.#endFill(attached);
       if (attempt === 0)
         log.warn({ span: first, waiting: spans.reads.size, error: firstOf(failures) }, 'spans cannot be fetched, will retry');
     } finally {
@@ -286,7 +289,9 @@ export class LayerEngine implements AsyncDisposable {
       spans.stored(span, checksum, priority);
       if (spans.layer.isFilled) this.#track(this.#complete(attached));
     } catch (error) {
-      if (!stop.signal.aborted) this.#rejected(attached, span, error);
+      if (stop.signal.aborted) return;
+      if (priority === 'fill') this.#endFill(attached);
+      this.#rejected(attached, span, error);
     }
   }
 
@@ -320,7 +325,12 @@ export class LayerEngine implements AsyncDisposable {
   async #fillOne(attached: Attached): Promise<boolean> {
     const run = attached.spans.nextFill();
     if (run !== undefined) await this.#fetch(attached, run);
-    return attached.spans.hasAbsent;
+    return attached.spans.hasAbsent && !attached.isFillOver;
+  }
+
+  #endFill(attached: Attached): void {
+    this.counters.fillFailures++;
+    attached.isFillOver = true;
   }
 
   #verify(spans: LayerSpans, span: number): void {

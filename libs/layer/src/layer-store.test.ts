@@ -187,7 +187,7 @@ describe('LayerStore', () => {
     await (await LayerStore.open({ root, log: collectLogs().log }))[Symbol.asyncDispose]();
     await writeFile(join(root, 'trash', 'x'), '');
     await writeFile(join(root, 'tmp', 'y'), '');
-    await openStore(t, root);
+    await (await LayerStore.open({ root, log: collectLogs().log }))[Symbol.asyncDispose]();
     assert.deepEqual([await readdir(join(root, 'trash')), await readdir(join(root, 'tmp'))], [[], []]);
   });
 });

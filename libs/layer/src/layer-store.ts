@@ -84,6 +84,7 @@ export class LayerStore implements AsyncDisposable {
   readonly #closing = new Map<string, Promise<void>>();
   readonly #flusher: NodeJS.Timeout;
   #flushing: Promise<void> | undefined;
+  #clearing: Promise<void> = Promise.resolve();
 
   private constructor({ root, log, flushMs = FLUSH_MS }: LayerStoreOptions, db: DatabaseSync) {
     this.#root = root;
@@ -92,15 +93,16 @@ export class LayerStore implements AsyncDisposable {
     this.#flusher = setInterval(() => void (this.#flushing ??= this.#flushAll()), flushMs).unref();
   }
 
-  /** Opens the store; what a removal or a preparation left half done is cleared away. */
+  /** Opens the store; what a removal or a preparation left half done is cleared away meanwhile. */
   static async open(options: LayerStoreOptions): Promise<LayerStore> {
     const { root } = options;
     for (const part of ['layers', 'trash', 'tmp']) await mkdir(join(root, part), { recursive: true, mode: 0o700 });
     const db = new DatabaseSync(join(root, 'layers.db'));
     db.exec(SCHEMA);
     const store = new LayerStore(options, db);
-    for (const part of ['trash', 'tmp'])
-      for (const name of await readdir(join(root, part))) await rm(join(root, part, name), { recursive: true, force: true });
+    const leftovers: string[] = [];
+    for (const part of ['trash', 'tmp']) leftovers.push(...(await readdir(join(root, part))).map((name) => join(root, part, name)));
+    store.#clearing = store.#clear(leftovers);
     return store;
   }
 
@@ -256,6 +258,7 @@ export class LayerStore implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#flusher);
     await this.#flushing;
+    await this.#clearing;
     const open = [...this.#open.values()];
     this.#open.clear();
     const closed = await Promise.allSettled([
@@ -278,6 +281,16 @@ export class LayerStore implements AsyncDisposable {
       }
     }
     this.#flushing = undefined;
+  }
+
+  async #clear(paths: readonly string[]): Promise<void> {
+    for (const path of paths) {
+      try {
+        await rm(path, { recursive: true, force: true });
+      } catch (error) {
+        this.#log.warn({ path, error }, 'leftover cannot be deleted');
+      }
+    }
   }
 
   /** Not before whoever had it open has written down what is in it. */
