@@ -27,6 +27,8 @@ export class BackgroundFill<T> implements Disposable {
   readonly #timer: NodeJS.Timeout;
   #silentUntilMs = 0;
   #isFilling = false;
+  /** The layer that a span is being fetched of, unless it was removed meanwhile. */
+  #current: T | undefined;
 
   constructor(options: BackgroundFillOptions, host: BackgroundFillHost<T>) {
     this.#options = options;
@@ -44,6 +46,7 @@ export class BackgroundFill<T> implements Disposable {
   }
 
   remove(layer: T): void {
+    if (this.#current === layer) this.#current = undefined;
     const index = this.#queue.indexOf(layer);
     if (index >= 0) this.#queue.splice(index, 1);
   }
@@ -68,13 +71,15 @@ export class BackgroundFill<T> implements Disposable {
     const layer = this.#queue.shift();
     if (layer === undefined) return;
     this.#isFilling = true;
+    this.#current = layer;
     void this.#host
       .fillOne(layer)
       .then((hasMore) => {
-        if (hasMore) this.#enqueue(layer);
+        if (hasMore && this.#current === layer) this.#enqueue(layer);
       })
       .finally(() => {
         this.#isFilling = false;
+        this.#current = undefined;
       });
   }
 }

@@ -5,7 +5,7 @@ import { PassThrough, type Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import type { BlobSource } from './blob-source.ts';
-import type { LayerSource } from './engine.ts';
+import type { LayerSource } from './layer-source.ts';
 import { LayerError } from './errors.ts';
 
 export interface WholeLayer {

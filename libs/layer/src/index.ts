@@ -1,10 +1,11 @@
 export { type BackgroundFillOptions } from './background-fill.ts';
 export type { BlobRequest, BlobSource, FetchPriority } from './blob-source.ts';
 export type { LayerCounters, ReadFailure } from './counters.ts';
-export { LayerEngine, type LayerEngineOptions, type LayerSource, type Miss } from './engine.ts';
+export { LayerEngine, type LayerEngineOptions, type Miss } from './engine.ts';
 export { LayerError, type LayerErrorCode } from './errors.ts';
 export { fillLayer, type FillOptions, shuffledSpans } from './fill-layer.ts';
 export { DEVICE_BLOCK_BYTES, LayerData, type LayerPaths } from './layer-data.ts';
+export type { LayerSource } from './layer-source.ts';
 export type { ReplySink } from './layer-spans.ts';
 export { LayerPreparer, type PrepareRequest, type PrepareWholeRequest } from './layer-preparer.ts';
 export { digestOfKey, layerKey, type LayerNames, LayerStore, type LayerStoreOptions } from './layer-store.ts';

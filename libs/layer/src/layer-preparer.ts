@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import type { Logger } from '@soci/log';
 import { type BuiltZtoc, ZtocBuilder } from '@soci/ztoc';
 import type { BlobSource } from './blob-source.ts';
-import type { LayerSource } from './engine.ts';
+import type { LayerSource } from './layer-source.ts';
 import { LayerError } from './errors.ts';
 import { fetchWhole, type WholeLayer } from './fetch-whole.ts';
 import { fillLayer } from './fill-layer.ts';

@@ -1,11 +1,10 @@
-import { readSync } from 'node:fs';
 import type { Logger } from '@soci/log';
 import type { LayerCounters, ReadFailure } from './counters.ts';
 import type { FetchPriority } from './blob-source.ts';
 import type { SpanRun } from './fetch-spans.ts';
 import type { LayerData } from './layer-data.ts';
+import { LayerReads, type NextStep } from './layer-reads.ts';
 import { ReadAhead } from './read-ahead.ts';
-import { ReadTable } from './read-table.ts';
 import { blobLength, spanAt } from './span-index.ts';
 
 /** Where answers to waiting reads go: the FUSE mount. Neither call may throw for a reader that is gone. */
@@ -28,15 +27,12 @@ export interface SpansHost {
   verify(spans: LayerSpans, span: number): void;
 }
 
-const EIO = 5;
 /** A span that failed answers at once for that long: the kernel repeats a failed read twice on its own. */
 const RECENT_FAILURE_MS = 1000;
 /** Compressed bytes that one request asks for at most, unless a single span has more. */
 const MAX_REQUEST_BYTES = 8 << 20;
 /** Compressed bytes that are kept ahead of a sequential reader at most. */
 const MAX_AHEAD_BYTES = 16 << 20;
-/** How long answering may hold the main thread before other work gets its turn. */
-const ANSWER_SLICE_MS = 1;
 
 /** `held`: on disk, but its bit is not set yet, so that the first read of it is seen here and the reader followed. */
 const STATE = { absent: 0, suspect: 1, wanted: 2, planned: 3, fetching: 4, storing: 5, held: 6, present: 7 } as const;
@@ -44,7 +40,7 @@ const STATE = { absent: 0, suspect: 1, wanted: 2, planned: 3, fetching: 4, stori
 /** The spans of one layer: which are here, which are on their way, and the reads that wait for them. Every span has one state, every waiting read one span. */
 export class LayerSpans {
   readonly layer: LayerData;
-  readonly reads = new ReadTable();
+  readonly reads: LayerReads;
   /** Requests under way. */
   active = { demand: 0, 'read-ahead': 0, fill: 0 };
   readonly #host: SpansHost;
@@ -54,9 +50,6 @@ export class LayerSpans {
   readonly #readAhead: ReadAhead;
   readonly #wanted: number[] = [];
   readonly #planned: number[] = [];
-  readonly #ready: number[] = [];
-  #isAnswering = false;
-  #scratch = new Uint8Array(0);
   #fillCursor = 0;
   #attempt = 0;
   #retryAtMs = 0;
@@ -65,6 +58,7 @@ export class LayerSpans {
     const { index } = layer;
     this.layer = layer;
     this.#host = host;
+    this.reads = new LayerReads(layer, host);
     this.#state = Uint8Array.from({ length: index.spanCount }, (_, span) =>
       layer.isPresent(span) ? STATE.present : layer.suspects.has(span) ? STATE.suspect : STATE.absent,
     );
@@ -76,30 +70,21 @@ export class LayerSpans {
   /** A read that the serving threads could not answer. */
   miss(uniqueLow: number, uniqueHigh: number, offsetBytes: number, sizeBytes: number): void {
     const { index } = this.layer;
+    const { reads } = this;
     const end = Math.min(offsetBytes + sizeBytes, index.dataSizeBytes);
-    if (offsetBytes >= end) {
-      this.#answer(uniqueLow, uniqueHigh, offsetBytes, sizeBytes);
-      return;
-    }
     const first = spanAt(index, offsetBytes);
     const last = spanAt(index, end - 1);
-    const now = this.#host.now();
-    for (let span = first; span <= last; span++) {
-      if (!this.#failedRecently(span, now)) continue;
-      this.#refuse(uniqueLow, uniqueHigh, 'recent-failure');
+    if (offsetBytes < end && this.#hasFailedRecently(first, last)) {
+      reads.refuse(uniqueLow, uniqueHigh, 'recent-failure');
       return;
     }
-    this.#touch(first, last, offsetBytes);
-    const missing = this.#firstMissing(first, last);
+    if (offsetBytes < end) this.#touch(first, last, offsetBytes);
+    const missing = offsetBytes < end ? this.#firstMissing(first, last) : -1;
     if (missing < 0) {
-      this.#answer(uniqueLow, uniqueHigh, offsetBytes, sizeBytes);
+      reads.answer(uniqueLow, uniqueHigh, offsetBytes, sizeBytes);
       return;
     }
-    const row = this.reads.add(missing, uniqueLow, uniqueHigh, offsetBytes, sizeBytes, now + this.#host.readTimeoutMs);
-    if (row < 0) {
-      this.#refuse(uniqueLow, uniqueHigh, 'table-full');
-      return;
-    }
+    if (!reads.add(missing, uniqueLow, uniqueHigh, offsetBytes, sizeBytes)) return;
     for (let span = missing; span <= last; span++) this.#want(span);
     this.#host.wake();
   }
@@ -152,20 +137,14 @@ export class LayerSpans {
     if (isWatched) this.#state[span] = STATE.held;
     else this.#announce(span);
     if (this.layer.isFilled) this.#announceAll();
-    this.#settle(span);
+    this.reads.settle(span, this.#next);
   }
 
   /** A span cannot be had; whoever waits for it is told, and so is who asks within a second. */
   failed(span: number, reason: ReadFailure): void {
     this.#state[span] = STATE.absent;
     this.#failedAtMs.set(span, this.#host.now());
-    const { reads } = this;
-    for (let row = reads.take(span); row >= 0; ) {
-      const next = reads.next(row);
-      this.#refuse(reads.uniqueLow[row] ?? 0, reads.uniqueHigh[row] ?? 0, reason);
-      reads.free(row);
-      row = next;
-    }
+    this.reads.fail(span, reason);
   }
 
   /** Spans of a run that were not delivered: again for those that are waited for, after a pause that grows; forgotten otherwise. */
@@ -196,47 +175,33 @@ export class LayerSpans {
     return this.#state[span] === STATE.suspect;
   }
 
-  /** Answers reads that waited too long. How many, and for which span the first of them. */
-  expire(now: number): { readonly count: number; readonly span: number } {
-    const { reads } = this;
-    let count = 0;
-    let firstSpan = -1;
-    for (const span of [...reads.spans()]) {
-      for (let row = reads.take(span); row >= 0; ) {
-        const next = reads.next(row);
-        if ((reads.deadlineMs[row] ?? 0) > now) reads.wait(row, span);
-        else {
-          this.#refuse(reads.uniqueLow[row] ?? 0, reads.uniqueHigh[row] ?? 0, 'timeout');
-          reads.free(row);
-          this.#failedAtMs.set(span, now);
-          if (count++ === 0) firstSpan = span;
-        }
-        row = next;
-      }
+  /** Answers reads that waited too long with EIO, and who asks for their spans within a second; the spans. */
+  expire(now: number): readonly number[] {
+    const spans = this.reads.expire(now);
+    for (const span of spans) this.#failedAtMs.set(span, now);
+    return spans;
+  }
+
+  /** What a read does next whose span has come. */
+  readonly #next = (offsetBytes: number, sizeBytes: number): NextStep => {
+    const { index } = this.layer;
+    const end = Math.min(offsetBytes + sizeBytes, index.dataSizeBytes);
+    const missing = this.#firstMissing(spanAt(index, offsetBytes), spanAt(index, end - 1));
+    if (missing < 0) return 'answer';
+    if (this.#hasFailedRecently(missing, missing)) return 'refuse';
+    this.#want(missing);
+    return missing;
+  };
+
+  #hasFailedRecently(first: number, last: number): boolean {
+    if (this.#failedAtMs.size === 0) return false;
+    const since = this.#host.now() - RECENT_FAILURE_MS;
+    for (let span = first; span <= last; span++) {
+      const failedAtMs = this.#failedAtMs.get(span);
+      if (failedAtMs === undefined) continue;
+      if (failedAtMs > since) return true;
+      this.#failedAtMs.delete(span);
     }
-    return { count, span: firstSpan };
-  }
-
-  /** Answers every waiting read with EIO; no file is touched any more. */
-  refuseAll(reason: ReadFailure): void {
-    const { reads } = this;
-    for (const span of [...reads.spans()]) this.failed(span, reason);
-    for (const row of this.#ready.splice(0)) {
-      this.#refuse(reads.uniqueLow[row] ?? 0, reads.uniqueHigh[row] ?? 0, reason);
-      reads.free(row);
-    }
-  }
-
-  /** No file is touched any more; what waits stays unanswered. */
-  stop(): void {
-    this.#ready.length = 0;
-  }
-
-  #failedRecently(span: number, now: number): boolean {
-    const failedAtMs = this.#failedAtMs.get(span);
-    if (failedAtMs === undefined) return false;
-    if (now - failedAtMs < RECENT_FAILURE_MS) return true;
-    this.#failedAtMs.delete(span);
     return false;
   }
 
@@ -312,67 +277,6 @@ export class LayerSpans {
   #firstMissing(first: number, last: number): number {
     for (let span = first; span <= last; span++) if (this.#state[span] !== STATE.present) return span;
     return -1;
-  }
-
-  /** Moves the reads that waited for a span on to the next one they lack, or to the answers. */
-  #settle(arrived: number): void {
-    const { reads } = this;
-    const { index } = this.layer;
-    const now = this.#host.now();
-    for (let row = reads.take(arrived); row >= 0; ) {
-      const next = reads.next(row);
-      const offsetBytes = reads.offsetBytes[row] ?? 0;
-      const end = Math.min(offsetBytes + (reads.sizeBytes[row] ?? 0), index.dataSizeBytes);
-      const missing = this.#firstMissing(spanAt(index, offsetBytes), spanAt(index, end - 1));
-      if (missing < 0) this.#ready.push(row);
-      else if (!this.#failedRecently(missing, now)) {
-        reads.wait(row, missing);
-        this.#want(missing);
-      } else {
-        this.#refuse(reads.uniqueLow[row] ?? 0, reads.uniqueHigh[row] ?? 0, 'recent-failure');
-        reads.free(row);
-      }
-      row = next;
-    }
-    if (!this.#isAnswering && this.#ready.length > 0) this.#answerReady();
-  }
-
-  #answerReady(): void {
-    const { reads } = this;
-    const until = performance.now() + ANSWER_SLICE_MS;
-    for (let row = this.#ready.pop(); row !== undefined; row = this.#ready.pop()) {
-      this.#answer(reads.uniqueLow[row] ?? 0, reads.uniqueHigh[row] ?? 0, reads.offsetBytes[row] ?? 0, reads.sizeBytes[row] ?? 0);
-      reads.free(row);
-      if (performance.now() >= until) break;
-    }
-    this.#isAnswering = this.#ready.length > 0;
-    if (this.#isAnswering) setImmediate(() => this.#answerReady());
-  }
-
-  /** Answers from the data file; all that was asked for, up to the end of the device. */
-  #answer(uniqueLow: number, uniqueHigh: number, offsetBytes: number, sizeBytes: number): void {
-    const { layer } = this;
-    const length = Math.max(0, Math.min(sizeBytes, layer.deviceSizeBytes - offsetBytes));
-    if (this.#scratch.length < length) this.#scratch = new Uint8Array(Math.max(length, 128 << 10));
-    try {
-      for (let done = 0; done < length; ) {
-        const read = readSync(layer.dataFd, this.#scratch, done, length - done, offsetBytes + done);
-        if (read === 0) throw new Error(`data file ends at ${offsetBytes + done}`);
-        done += read;
-      }
-    } catch (error) {
-      this.#host.log.error({ layerDigest: layer.digest, offsetBytes, error }, 'layer data cannot be read');
-      this.#refuse(uniqueLow, uniqueHigh, 'disk');
-      return;
-    }
-    this.#host.counters.readsAnswered++;
-    this.#host.counters.bytesServed += length;
-    this.#host.replies.reply(uniqueLow, uniqueHigh, this.#scratch.subarray(0, length));
-  }
-
-  #refuse(uniqueLow: number, uniqueHigh: number, reason: ReadFailure): void {
-    this.#host.counters.readsFailed[reason]++;
-    this.#host.replies.replyError(uniqueLow, uniqueHigh, EIO);
   }
 }
 

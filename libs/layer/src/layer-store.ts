@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { isNotFound } from '@soci/errors';
 import type { Logger } from '@soci/log';
-import type { LayerSource } from './engine.ts';
+import type { LayerSource } from './layer-source.ts';
 import { LayerError } from './errors.ts';
 import { LayerData, type LayerPaths } from './layer-data.ts';
 
