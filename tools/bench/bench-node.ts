@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { mountsUnder, readMountInfo } from '@soci/linux';
 import { Containerd, Cri, Snapshotter } from '@soci/testing';
-import { LOGIN, program } from '../e2e/stack.ts';
+import { LOGIN, mountView, program, unmountView } from '../e2e/stack.ts';
 import type { Peers } from './context.ts';
 
 const run = promisify(execFile);
@@ -109,16 +109,16 @@ export class BenchNode implements AsyncDisposable {
     await this.cri.pullImage(reference, LOGIN);
   }
 
-  /** Mounts a pulled image, read-only. @returns where */
-  async view(reference: string): Promise<string> {
+  /** Mounts the image that was pulled, read-only. @returns where */
+  async view(): Promise<string> {
     const target = join(this.#directory, 'view');
     await mkdir(target, { recursive: true });
-    await this.containerd.ctr(['images', 'mount', '--snapshotter', this.snapshotterName, reference, target]);
+    await mountView(this.containerd, this.snapshotterName, target);
     return target;
   }
 
   async unview(target: string): Promise<void> {
-    await this.containerd.ctr(['images', 'unmount', '--rm', '--snapshotter', this.snapshotterName, target]);
+    await unmountView(this.containerd, this.snapshotterName, target);
   }
 
   async restartSnapshotter(): Promise<void> {

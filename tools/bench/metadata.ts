@@ -19,11 +19,13 @@ interface Nodes {
   readonly ours: BenchNode;
   readonly overlayfs: BenchNode;
   readonly others: readonly BenchNode[];
+  /** Whether ours is held against the bounds, or only reported. */
+  readonly hasBounds: boolean;
 }
 
 /** Names and bytes of an image that is all there, through our mounts and through overlayfs on the same disk. */
 export async function benchMetadata(context: BenchContext): Promise<void> {
-  const { report, progress, rounds, peers } = context;
+  const { report, progress, peers } = context;
   await using resources = new AsyncDisposableStack();
   const scratch = await folder(context.scratch, 'metadata');
   const access = await Access.compile(scratch);
@@ -47,36 +49,40 @@ export async function benchMetadata(context: BenchContext): Promise<void> {
   const others: BenchNode[] = [];
   for (const competitor of goCompetitor(peers)) {
     const node = await start(competitor);
-    const view = await node.view(reference);
+    const view = await node.view();
     await fillThroughView(view);
     await node.unview(view);
     others.push(node);
   }
 
-  const measure = async (nodes: Nodes): Promise<void> => {
-    const { bytes: before } = await registry.served();
-    const all = [nodes.ours, nodes.overlayfs, ...nodes.others];
-    const subjects: Subject[] = [];
-    for (const node of all) {
-      const lists = await folder(scratch, `${node.competitor.name}-names`);
-      subjects.push({ name: node.competitor.name, view: await describeView(await node.view(reference), LARGE_FILE, lists) });
-    }
-    const [first, second, ...rest] = subjects;
-    if (first === undefined || second === undefined) return;
-    await compareAccess(access, { ours: first, overlayfs: second, others: rest }, rounds, report, (name) => progress.step(name));
-    for (const [index, { view }] of subjects.entries()) await all[index]?.unview(view.root);
-    const { bytes: after } = await registry.served();
-    report.figure('bytes fetched meanwhile', (after - before) / 1e6, 'MB', { atMost: 0 });
-  };
-  report.heading(`${entries} entries in ${ours.layerSources.length} layers, complete, names and bytes through FUSE`);
-  await measure({ ours, overlayfs, others });
+  report.heading(`${entries} entries in ${ours.layerSources.length} layers, complete, names and bytes through FUSE, to overlayfs`);
+  const { bytes: filled } = await registry.served();
+  await compareNodes({ ours, overlayfs, others, hasBounds: true }, access, scratch, context);
+  const { bytes: afterwards } = await registry.served();
+  report.figure('bytes fetched meanwhile', (afterwards - filled) / 1e6, 'MB', { atMost: 0 });
 
   progress.step('starting the snapshotter again');
   await ours.restartSnapshotter();
-  report.heading('the same, complete layers mounted over their files');
+  report.heading('the same, complete layers mounted straight over their files');
   const stillFuse = ours.layerSources.filter((source) => source.startsWith(ours.fuseFolder));
   if (stillFuse.length > 0) report.missing('all figures', `${stillFuse.length} layers are still mounted through FUSE`);
-  else await measure({ ours, overlayfs, others: [] });
+  else await compareNodes({ ours, overlayfs, others: [], hasBounds: false }, access, scratch, context);
+}
+
+async function compareNodes(nodes: Nodes, access: Access, scratch: string, { rounds, report, progress }: BenchContext): Promise<void> {
+  const mount = async (node: BenchNode): Promise<Subject> => {
+    const { name } = node.competitor;
+    return { name, view: await describeView(await node.view(), LARGE_FILE, await folder(scratch, `${name}-names`)) };
+  };
+  const ours = await mount(nodes.ours);
+  const overlayfs = await mount(nodes.overlayfs);
+  const others: Subject[] = [];
+  for (const node of nodes.others) others.push(await mount(node));
+  const comparison = { ours, overlayfs, others, hasBounds: nodes.hasBounds };
+  await compareAccess(access, comparison, rounds, report, (name) => progress.step(name));
+  await nodes.ours.unview(ours.view.root);
+  await nodes.overlayfs.unview(overlayfs.view.root);
+  for (const [index, { view }] of others.entries()) await nodes.others[index]?.unview(view.root);
 }
 
 /** @throws when a layer is not mounted lazily */

@@ -1,5 +1,5 @@
 import { dropCaches, type Access, type View } from './access.ts';
-import { median, medianRatio, type Bound, type Report } from './report.ts';
+import { formatFigure, median, medianRatio, type Bound, type Report } from './report.ts';
 
 /** One way to use a mounted image. */
 interface Probe {
@@ -22,7 +22,7 @@ const PROBES: readonly Probe[] = [
   { name: 'random 4 KiB, cold', unit: 'us', bound: { atMost: 1.7 }, measure: (access, view) => access.readRandomly(view) },
 ];
 
-/** The subject whose values the others' are divided by. */
+/** A mounted image, and by whom. */
 export interface Subject {
   readonly name: string;
   readonly view: View;
@@ -33,12 +33,14 @@ export interface Comparison {
   readonly overlayfs: Subject;
   /** Measured in the same turns, without a bound. */
   readonly others: readonly Subject[];
+  /** Whether ours is held against the bounds, or only reported. */
+  readonly hasBounds: boolean;
 }
 
 /** Takes every probe of every subject in turns, and reports ours against overlayfs'. */
 export async function compareAccess(
   access: Access,
-  { ours, overlayfs, others }: Comparison,
+  { ours, overlayfs, others, hasBounds }: Comparison,
   rounds: number,
   report: Report,
   onProbe: (name: string) => void,
@@ -51,8 +53,10 @@ export async function compareAccess(
       for (const [{ view }, taken] of round % 2 === 0 ? turn : turn.reverse()) taken.push(await take(probe, access, view));
     }
     const of = (subject: Subject): readonly number[] => values.get(subject) ?? [];
-    const beside = [...values].map(([{ name }, taken]) => `${name} ${median(taken).toPrecision(3)}`).join(', ');
-    report.figure(probe.name, medianRatio(of(ours), of(overlayfs)), 'x', probe.bound, `${beside} ${probe.unit}`);
+    const beside = [...values].map(([{ name }, taken]) => `${name} ${formatFigure(median(taken))}`).join(', ');
+    const ratio = medianRatio(of(ours), of(overlayfs));
+    if (hasBounds) report.figure(probe.name, ratio, 'x', probe.bound, `${beside} ${probe.unit}`);
+    else report.note(probe.name, ratio, 'x', `${beside} ${probe.unit}`);
   }
 }
 
