@@ -10,6 +10,5 @@ export type { ReplySink } from './layer-spans.ts';
 export { LayerPreparer, type PrepareRequest, type PrepareWholeRequest } from './layer-preparer.ts';
 export { digestOfKey, layerKey, type LayerNames, LayerStore, type LayerStoreOptions } from './layer-store.ts';
 export { type KernelProbe, type KernelProbeOptions, probeKernel } from './probe/probe-kernel.ts';
-export { MAX_WAITING_READS } from './read-table.ts';
 export { Turnstile } from './turnstile.ts';
-export { newSpanIndex, readSpanIndex, sealSpanIndex, type SpanIndex, spanAt, type SpanKind } from './span-index.ts';
+export { type SpanIndex, spanAt, type SpanKind } from './span-index.ts';
