@@ -5,21 +5,24 @@ import { serveGrpc } from '@soci/rpc';
 /** Only the snapshotter's user may ask: an answer is a blob that somebody's credential was good for. */
 const SOCKET_MODE = 0o600;
 
+const service = {
+  name: 'soci-registry-fetcher',
+  about: 'fetches manifests, SOCI indexes and pieces of layers for the snapshotter',
+  defaultAddress: '/run/soci-snapshotter-grpc/registry-fetcher.sock',
+  graceMs: 5_000,
+};
+
 async function main({ config, address, root, log, userAgent }: ServiceContext, signal: AbortSignal): Promise<void> {
   await using parts = createFetcher({ config, root, env: process.env, userAgent, log });
-  await using server = await serveGrpc({ address, services: [fetchService(parts.fetcher)], log, socketMode: SOCKET_MODE });
+  await using server = await serveGrpc({
+    address,
+    services: [fetchService(parts.fetcher)],
+    log,
+    socketMode: SOCKET_MODE,
+    activation: { environment: process.env, pid: process.pid, fallbackAddress: service.defaultAddress },
+  });
   log.info({ address: server.address }, 'soci-registry-fetcher successfully started');
   await untilAborted(signal);
 }
 
-await runService(
-  {
-    name: 'soci-registry-fetcher',
-    about: 'fetches manifests, SOCI indexes and pieces of layers for the snapshotter',
-    defaultAddress: '/run/soci-snapshotter-grpc/registry-fetcher.sock',
-    graceMs: 5_000,
-  },
-  process.argv.slice(2),
-  process.env,
-  main,
-);
+await runService(service, process.argv.slice(2), process.env, main);

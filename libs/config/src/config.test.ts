@@ -36,6 +36,8 @@ describe('parseConfig', () => {
 
   it('refuses wrong types and broken TOML with the place', () => {
     assert.throws(() => parse('mount_timeout_sec = "x"'), { code: 'INVALID', message: /mount_timeout_sec/ });
+    assert.throws(() => parse('mount_timeout_sec = -1'), { code: 'INVALID', message: /mount_timeout_sec/ });
+    assert.throws(() => parse('[http]\nDialTimeoutMsec = 9000000000'), { code: 'INVALID' });
     assert.throws(() => parse('a = \n'), { code: 'INVALID', message: /config\.toml:1/ });
     assert.throws(() => parse('[content_store]\ntype = "other"'), { code: 'INVALID' });
   });

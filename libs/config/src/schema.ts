@@ -6,6 +6,18 @@ const orDefault = (value: number) =>
     .int()
     .default(value)
     .transform((given) => (given === 0 ? value : given));
+/** What a timer can wait at most: 24 days. */
+const MAX_TIMER_MS = 2_000_000_000;
+/** As `orDefault`, from 0 to `max`. */
+const upTo = (max: number) => (value: number) =>
+  z
+    .int()
+    .min(0)
+    .max(max)
+    .default(value)
+    .transform((given) => (given === 0 ? value : given));
+const milliseconds = upTo(MAX_TIMER_MS);
+const seconds = upTo(MAX_TIMER_MS / 1_000);
 const flag = (value: boolean) => z.boolean().default(value);
 const text = (value: string) => z.string().default(value);
 const int = (value: number) => z.int().default(value);
@@ -14,24 +26,24 @@ const mirror = z.object({ host: z.string(), insecure: flag(false), request_timeo
 const decompressor = z.object({ path: z.string(), args: z.array(z.string()).default([]) });
 
 const http = z.object({
-  DialTimeoutMsec: orDefault(3_000),
-  ResponseHeaderTimeoutMsec: orDefault(3_000),
-  RequestTimeoutMsec: orDefault(300_000),
+  DialTimeoutMsec: milliseconds(3_000),
+  ResponseHeaderTimeoutMsec: milliseconds(3_000),
+  RequestTimeoutMsec: milliseconds(300_000),
   MaxRetries: orDefault(8),
-  MinWaitMsec: orDefault(30),
-  MaxWaitMsec: orDefault(300_000),
+  MinWaitMsec: milliseconds(30),
+  MaxWaitMsec: milliseconds(300_000),
 });
 
 const blob = z.object({
-  valid_interval: orDefault(60),
-  fetching_timeout_sec: orDefault(300),
+  valid_interval: seconds(60),
+  fetching_timeout_sec: seconds(300),
   max_retries: orDefault(8),
-  min_wait_msec: orDefault(30),
-  max_wait_msec: orDefault(300_000),
+  min_wait_msec: milliseconds(30),
+  max_wait_msec: milliseconds(300_000),
   check_always: flag(false),
   force_single_range_mode: flag(false),
   max_span_verification_retries: int(0).transform((given) => (given < 0 ? 3 : given)),
-  read_timeout_sec: orDefault(30),
+  read_timeout_sec: seconds(30),
 });
 
 const parallelPull = z.object({
@@ -54,8 +66,8 @@ export const configSchema = z.object({
   debug: flag(false),
   disable_verification: flag(false),
   max_concurrency: orDefault(100),
-  mount_timeout_sec: orDefault(30),
-  fuse_metrics_emit_wait_duration_sec: orDefault(60),
+  mount_timeout_sec: seconds(30),
+  fuse_metrics_emit_wait_duration_sec: seconds(60),
   metrics_address: text(''),
   metrics_network: text('tcp'),
   no_prometheus: flag(false),
@@ -68,16 +80,16 @@ export const configSchema = z.object({
   blob: blob.prefault({}),
   directory_cache: z.object({ max_lru_cache_entry: int(0), max_cache_fds: int(0), sync_add: flag(false), direct: flag(true) }).prefault({}),
   fuse: z
-    .object({ attr_timeout: orDefault(1), entry_timeout: orDefault(1), negative_timeout: orDefault(1), log_fuse_operations: flag(false) })
+    .object({ attr_timeout: seconds(1), entry_timeout: seconds(1), negative_timeout: seconds(1), log_fuse_operations: flag(false) })
     .prefault({}),
   background_fetch: z
     .object({
       disable: flag(false),
-      silence_period_msec: orDefault(30_000),
-      fetch_period_msec: orDefault(500),
+      silence_period_msec: milliseconds(30_000),
+      fetch_period_msec: milliseconds(500),
       max_queue_size: orDefault(300),
       drop_policy: z.enum(['newest', 'oldest']).default('newest'),
-      emit_metric_period_sec: orDefault(10),
+      emit_metric_period_sec: seconds(10),
     })
     .prefault({}),
   content_store: z

@@ -29,7 +29,7 @@ export interface FetcherParts extends AsyncDisposable {
 export function createFetcher({ config, root, env, userAgent, log }: CreateFetcherOptions): FetcherParts {
   const resources = new AsyncDisposableStack();
   const credentials: CredentialSource = new DockerConfigSource({ path: dockerConfigPath(env), env, log });
-  const { http } = config;
+  const { http, blob } = config;
   const registry = resources.use(
     new RegistryClient({
       credentials,
@@ -43,6 +43,12 @@ export function createFetcher({ config, root, env, userAgent, log }: CreateFetch
         maxRetries: http.maxRetries,
         minWaitMs: http.minWaitMsec,
         maxWaitMs: http.maxWaitMsec,
+      },
+      rangeHttp: {
+        requestTimeoutMs: blob.fetchingTimeoutSec * 1_000,
+        maxRetries: blob.maxRetries,
+        minWaitMs: blob.minWaitMsec,
+        maxWaitMs: blob.maxWaitMsec,
       },
     }),
   );

@@ -21,14 +21,14 @@ export const IN_WORD = { opcode: 1, uniqueLow: 2, uniqueHigh: 3, node: 4, nodeHi
 export const IN_HEADER_BYTES = 40;
 export const OUT_HEADER_BYTES = 16;
 /** One READ at most: `MAX_PAGES` pages. */
-export const MAX_READ_BYTES = 1 << 20;
+export const MAX_READ_BYTES = 128 << 10;
 /** The kernel refuses a shorter buffer: its own minimum is 8 KiB. */
 export const REQUEST_BYTES = 64 << 10;
 
 const MAJOR = 7;
 const MINOR = 45;
 const OLDEST_MINOR = 36; // the first with a second word of INIT flags
-const MAX_PAGES = 256;
+const MAX_PAGES = 32;
 const MAX_WRITE_BYTES = 4096;
 /** At 64, a hundred reads that wait for the registry would stop the local reads of every other layer. */
 const MAX_BACKGROUND = 65_535;

@@ -22,6 +22,8 @@ export interface RegistryClientOptions {
   readonly credentials: CredentialSource;
   readonly log: Logger;
   readonly http?: Partial<HttpOptions>;
+  /** What is different for reads of pieces of blobs, as in the `[blob]` table of config.toml. */
+  readonly rangeHttp?: Partial<HttpOptions>;
   /** See `proxyFromEnv`; none by default. */
   readonly proxy?: ProxyOptions;
   readonly userAgent?: string;
@@ -61,14 +63,11 @@ export class RegistryClient implements AsyncDisposable {
     this.#sender = new RetryingSender({ transport: this.#transport, http, clock, log });
     const exchange = new TokenExchange({ sender: this.#sender, clock, policy: { trustedRealms }, userAgent });
     this.#authenticator = new Authenticator({ credentials, exchange, clock, log });
-    this.#requests = new RegistryRequests({
-      sender: this.#sender,
-      authenticator: this.#authenticator,
-      clock,
-      userAgent,
-      isPlainHttp: plainHttp,
-    });
-    this.#ranges = new BlobRangeReader({ requests: this.#requests, sender: this.#sender, userAgent, nowMs: clock.nowMs });
+    const common = { authenticator: this.#authenticator, clock, userAgent, isPlainHttp: plainHttp };
+    this.#requests = new RegistryRequests({ ...common, sender: this.#sender });
+    const rangeSender = new RetryingSender({ transport: this.#transport, http: { ...http, ...options.rangeHttp }, clock, log });
+    const rangeRequests = new RegistryRequests({ ...common, sender: rangeSender });
+    this.#ranges = new BlobRangeReader({ requests: rangeRequests, sender: rangeSender, userAgent, nowMs: clock.nowMs });
   }
 
   /** What went to which host; empty with a transport of the caller's. */

@@ -37,7 +37,8 @@ export class RetryingSender {
    * @throws {RegistryError} `UNREACHABLE`, `TIMEOUT` after the last attempt; the signal's reason
    */
   async send(request: RepeatableRequest, signal: AbortSignal): Promise<HttpResponse> {
-    const { body, once, ...rest } = request;
+    const { body, once, ...given } = request;
+    const rest = { requestTimeoutMs: this.#http.requestTimeoutMs, ...given };
     const repeats = once === true ? 0 : this.#http.maxRetries;
     for (let attempt = 0; ; attempt++) {
       try {
@@ -80,7 +81,7 @@ function isHopeless(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined;
   return (
     !hasCode(error, 'UNREACHABLE', 'TIMEOUT') ||
-    hasCode(cause, 'ENOTFOUND') ||
+    hasCode(cause, 'ENOTFOUND', 'ERR_SSL_WRONG_VERSION_NUMBER') || // the latter: plain HTTP behind the port
     (cause instanceof Error && 'code' in cause && TRUST_CODES.test(String(cause.code)))
   );
 }

@@ -9,6 +9,8 @@ export interface HttpRequest {
   readonly purpose?: 'registry' | 'token';
   /** In place of `responseHeaderTimeoutMs`. */
   readonly responseHeaderTimeoutMs?: number;
+  /** What the attempt as a whole may take, in place of the transport's limit. */
+  readonly requestTimeoutMs?: number;
   /** The attempt as a whole has no limit: a large upload takes its time. */
   readonly unlimited?: boolean;
 }

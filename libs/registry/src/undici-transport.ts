@@ -65,10 +65,11 @@ export class UndiciTransport implements Transport {
     const { method, url } = request;
     const stats = this.#count(url.host);
     const headersTimeout = request.responseHeaderTimeoutMs ?? http.responseHeaderTimeoutMs;
+    const requestTimeoutMs = request.requestTimeoutMs ?? http.requestTimeoutMs;
     const exchange = new Exchange({
       signal,
-      timeoutMs: request.unlimited === true ? 0 : http.requestTimeoutMs,
-      timeoutError: () => new RegistryError('TIMEOUT', `${url.host}: not done within ${http.requestTimeoutMs} ms`),
+      timeoutMs: request.unlimited === true ? 0 : requestTimeoutMs,
+      timeoutError: () => new RegistryError('TIMEOUT', `${url.host}: not done within ${requestTimeoutMs} ms`),
       toError: (error) => networkError(url.host, error),
       count: (bytes) => (stats.bytes += bytes),
     });

@@ -7,7 +7,7 @@ export interface LaunchOptions {
   /** Path of the service's main script. */
   readonly main: string;
   readonly args: readonly string[];
-  /** Name of both processes in ps. */
+  /** Name of the launcher in ps. */
   readonly title: string;
   /** Flags of Node for the service. Those of the launcher itself are not handed on: they keep it small. */
   readonly nodeArguments?: readonly string[];
