@@ -16,7 +16,7 @@ export { errnoName, LinuxError, type LinuxErrorCode } from './linux-error.ts';
 export { findMount, type MountInfo, mountsUnder, parseMountInfo, readMountInfo } from './mountinfo.ts';
 export type { FilesystemStat, FileStat } from './operations.ts';
 export { removeTreeNow } from './remove-tree.ts';
-export { notifySystemd } from './notify-systemd.ts';
+export { notifySystemd, type Speaker } from './notify-systemd.ts';
 export { setReadAhead } from './read-ahead.ts';
 export { type CallOptions, SyscallThread } from './syscall-thread.ts';
 export { Syscalls } from './syscalls.ts';

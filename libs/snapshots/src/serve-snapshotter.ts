@@ -1,5 +1,5 @@
 import { DEFAULT_ADDRESS, type SnapshotterConfig } from '@soci/config';
-import { activationEnvironment, type InheritedFuse } from '@soci/fuse/launcher';
+import { activationEnvironment, type InheritedFuse, isLaunched } from '@soci/fuse/launcher';
 import { notifySystemd } from '@soci/linux';
 import type { Logger } from '@soci/log';
 import { createMetrics, serveMetrics } from '@soci/metrics';
@@ -48,9 +48,11 @@ export async function serveSnapshotter(
   tell(env, 'STOPPING=1', log);
 }
 
+/** In the name of the launcher, if there is one: it is what systemd knows as the main process. */
 function tell(env: ServeSnapshotterOptions['env'], state: string, log: Logger): void {
+  const pid = isLaunched(env) ? process.ppid : process.pid;
   try {
-    notifySystemd(env, state);
+    notifySystemd(env, state, { pid, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
   } catch (error) {
     log.warn({ error }, 'systemd cannot be told how the service is doing');
   }

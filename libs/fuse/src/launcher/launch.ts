@@ -86,8 +86,12 @@ export function activationEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
   pid: number,
 ): Readonly<Record<string, string | undefined>> {
-  const isLaunched = environment[FD_VARIABLE] !== undefined || environment[ERROR_VARIABLE] !== undefined;
-  return isLaunched ? { ...environment, LISTEN_PID: String(pid) } : environment;
+  return isLaunched(environment) ? { ...environment, LISTEN_PID: String(pid) } : environment;
+}
+
+/** Whether a process with this environment is the child of `launch`. */
+export function isLaunched(environment: Readonly<Record<string, string | undefined>>): boolean {
+  return environment[FD_VARIABLE] !== undefined || environment[ERROR_VARIABLE] !== undefined;
 }
 
 function inheritedSockets(environment: Readonly<Record<string, string | undefined>>): number {
