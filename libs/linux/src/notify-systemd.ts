@@ -91,5 +91,5 @@ function pinned(bytes: Uint8Array): Uint8Array {
 }
 
 function addressOf({ buffer }: { readonly buffer: ArrayBufferLike }): bigint {
-  return BigInt(koffi.address(buffer));
+  return koffi.address(buffer);
 }
