@@ -169,6 +169,29 @@ describe('LayerEngine', () => {
     assert.equal(it.source.requests.length, 2);
   });
 
+  it('asks nobody else when a source does not end what it has delivered', async (t) => {
+    const it = await rig(t, 12, { stallMs: 30 });
+    it.sources.push({ ...SOURCE, reference: 'r.example/b:1' });
+    it.source.fault = () => ({ kind: 'linger' });
+    same(it, await it.read(100, 4096), 100, 4096);
+    await sleep(100);
+    same(it, await it.read(3 * SPAN, 4096), 3 * SPAN, 4096);
+    assert.equal(it.source.requests.length, 2);
+    assert.ok(!it.lines.some((line) => line.includes('spans cannot be fetched')));
+  });
+
+  it('tries again when it cannot be told where the layer is to be had', async (t) => {
+    const it = await rig(t);
+    let asked = 0;
+    it.engine.detach(7);
+    it.engine.attach(7, it.layer, () => {
+      if (asked++ === 0) throw new Error('disk I/O error');
+      return it.sources;
+    });
+    same(it, await it.read(100, 4096), 100, 4096);
+    assert.equal(asked, 2);
+  });
+
   it('answers the read past the table with EIO at once', async (t) => {
     const it = await rig(t);
     it.source.fault = () => ({ kind: 'hang' });

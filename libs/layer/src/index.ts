@@ -8,7 +8,8 @@ export { DEVICE_BLOCK_BYTES, LayerData, type LayerPaths } from './layer-data.ts'
 export type { LayerSource } from './layer-source.ts';
 export type { ReplySink } from './layer-spans.ts';
 export { LayerPreparer, type PrepareRequest, type PrepareWholeRequest } from './layer-preparer.ts';
-export { digestOfKey, layerKey, type LayerNames, LayerStore, type LayerStoreOptions } from './layer-store.ts';
+export { digestOfKey, isWholeKey, layerKey } from './layer-key.ts';
+export { type LayerNames, LayerStore, type LayerStoreOptions } from './layer-store.ts';
 export { type KernelProbe, type KernelProbeOptions, probeKernel } from './probe/probe-kernel.ts';
 export { Turnstile } from './turnstile.ts';
 export { type SpanIndex, spanAt, type SpanKind } from './span-index.ts';

@@ -38,6 +38,7 @@ export class LayerData implements AsyncDisposable {
   readonly suspects = new Set<number>();
   readonly #data: FileHandle;
   readonly #map: SpanMap;
+  readonly #isStored: Uint8Array;
   #storedCount = 0;
   #isComplete = false;
   #flushing: Promise<void> = Promise.resolve();
@@ -50,6 +51,7 @@ export class LayerData implements AsyncDisposable {
     this.deviceSizeBytes = roundUp(index.dataSizeBytes);
     this.present = newBitmap(index.spanCount);
     this.onDisk = newBitmap(index.spanCount);
+    this.#isStored = new Uint8Array(index.spanCount);
     this.#data = data;
     this.#map = map;
   }
@@ -123,7 +125,7 @@ export class LayerData implements AsyncDisposable {
   stored(span: number, checksum: number): void {
     this.#map.add(span, checksum);
     this.suspects.delete(span);
-    this.#storedCount++;
+    this.#count(span);
   }
 
   /** Notes that the data file holds all of the tar, with these checksums of its spans, and lets readers see it. */
@@ -177,8 +179,15 @@ export class LayerData implements AsyncDisposable {
     this.#isComplete = true;
   }
 
-  #setStored(span: number): void {
+  /** Each span once, whoever brings it: a layer that took itself for complete would show holes as zeros. */
+  #count(span: number): void {
+    if (this.#isStored[span] === 1) return;
+    this.#isStored[span] = 1;
     this.#storedCount++;
+  }
+
+  #setStored(span: number): void {
+    this.#count(span);
     setBit(this.onDisk, span);
     this.announce(span);
   }

@@ -9,7 +9,8 @@ import { ZtocBuilder } from '@soci/ztoc';
 import { LayerEngine } from './engine.ts';
 import type { LayerData } from './layer-data.ts';
 import { LayerPreparer } from './layer-preparer.ts';
-import { layerKey, type LayerStore } from './layer-store.ts';
+import { layerKey } from './layer-key.ts';
+import type { LayerStore } from './layer-store.ts';
 import { readSpanIndex, sealSpanIndex } from './span-index.ts';
 import { openStore, temporaryFolder } from './testing/fake-layer.ts';
 import { FakeReplies } from './testing/fake-replies.ts';
@@ -139,6 +140,30 @@ describe('LayerPreparer', () => {
     assert.equal((await again.ensure(it.key, [], signal)).slot, names.slot);
     assert.deepEqual(await readFile(names.path), image);
     assert.deepEqual(await readFile(paths.index), index);
+  });
+
+  it('fetches a zTOC again that is not what was written, though it can be read', async (t) => {
+    const it = await prepared(t, forms[0]);
+    const names = await it.prepare();
+    const { ztoc } = it.store.paths(it.key);
+    const damaged = Uint8Array.from(it.ztoc);
+    const at = Buffer.from(damaged.buffer).indexOf('usr/bin/tool');
+    damaged[at] = 'X'.charCodeAt(0);
+    await writeFile(ztoc, damaged);
+    await using again = new LayerPreparer({ store: it.store, log: collectLogs().log });
+    await assert.rejects(again.ensure(it.key, [], signal), { code: 'STORE_BROKEN' });
+    const fetch = () => Promise.resolve(Uint8Array.from(it.ztoc));
+    const request = { layerDigest: names.layerDigest, ztoc: { digest: digestOf(it.ztoc), fetch }, lowers: [] };
+    assert.deepEqual(await again.prepare(request, signal), names);
+    assert.deepEqual(new Uint8Array(await readFile(ztoc)), it.ztoc);
+  });
+
+  it('says which layer below is missing by a code that lets the image be planned again', async (t) => {
+    const it = await prepared(t, forms[0]);
+    const gone = layerKey(`sha256:${'e'.repeat(64)}`, `sha256:${'f'.repeat(64)}`);
+    const fetch = () => Promise.resolve(Uint8Array.from(it.ztoc));
+    const request = { layerDigest: digestOf(it.blob), ztoc: { digest: digestOf(it.ztoc), fetch }, lowers: [gone] };
+    await assert.rejects(it.preparer.prepare(request, signal), { code: 'NOT_FOUND' });
   });
 
   it('says what is wrong with a zTOC', async (t) => {

@@ -8,7 +8,8 @@ import { LayerError } from './errors.ts';
 import { fetchWhole, type WholeLayer } from './fetch-whole.ts';
 import { fillLayer } from './fill-layer.ts';
 import { roundUp } from './layer-data.ts';
-import { layerKey, type LayerNames, type LayerStore } from './layer-store.ts';
+import { layerKey } from './layer-key.ts';
+import type { LayerNames, LayerStore } from './layer-store.ts';
 import { PrepareThread } from './prepare-thread.ts';
 import type { PrepareJob } from './prepare-worker.ts';
 import { SharedWork } from './shared-work.ts';
@@ -93,7 +94,7 @@ export class LayerPreparer implements AsyncDisposable {
 
   /**
    * Makes sure, from what is on disk alone, that a layer's index and its names image are whole.
-   * @throws {LayerError} as `prepare`; `STORE_BROKEN` when the zTOC on disk is missing or damaged
+   * @throws {LayerError} as `prepare`; `NOT_FOUND` when the zTOC on disk is missing, `STORE_BROKEN` when it is damaged
    */
   async ensure(key: string, lowers: readonly string[], signal: AbortSignal): Promise<LayerNames> {
     return await this.#once(key, lowers, signal, () => this.#run(key, lowers, undefined));

@@ -10,7 +10,8 @@ import { collectLogs } from '@soci/log';
 import { LayerEngine } from './engine.ts';
 import { fillLayer, shuffledSpans } from './fill-layer.ts';
 import type { LayerData } from './layer-data.ts';
-import { layerKey, LayerStore } from './layer-store.ts';
+import { layerKey } from './layer-key.ts';
+import { LayerStore } from './layer-store.ts';
 import { SpanMap } from './span-map.ts';
 import { fakeLayer, openStore, pattern, temporaryFolder } from './testing/fake-layer.ts';
 import { FakeReplies } from './testing/fake-replies.ts';
@@ -65,6 +66,26 @@ describe('LayerStore', () => {
     for (let i = 0; i < 100; i++) store.addSource(digest, { reference: `r/x:${i}`, repository: 'x', namespaces: [] });
     assert.equal(store.sources(digest).length, 64);
     assert.equal(store.sources(digest)[0]?.reference, 'r/x:99');
+  });
+
+  it('forgets the images of a layer with the last that is left of its blob', async (t) => {
+    const store = await openStore(t, await temporaryFolder(t));
+    const digest = `sha256:${'c'.repeat(64)}`;
+    const keys = [layerKey(digest, undefined), layerKey(digest, `sha256:${'d'.repeat(64)}`)];
+    for (const key of keys) store.notePrepared(key, [], '0');
+    store.addSource(digest, { reference: 'r/a:1', repository: 'a', namespaces: [] });
+    await store.remove(keys[0] as string);
+    assert.equal(store.sources(digest).length, 1);
+    await store.remove(keys[1] as string);
+    assert.equal(store.sources(digest).length, 0);
+  });
+
+  it('counts a span once, however often it is stored', async (t) => {
+    const store = await openStore(t, await temporaryFolder(t));
+    const layer = await store.openLayer((await fakeLayer(store, 3, 1000)).key);
+    for (const span of [0, 0, 1, 1]) layer.stored(span, 1);
+    assert.equal(layer.storedCount, 2);
+    assert.equal(layer.isFilled, false);
   });
 
   it('refuses what is no digest or key', async (t) => {

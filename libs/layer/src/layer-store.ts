@@ -7,22 +7,7 @@ import type { Logger } from '@soci/log';
 import type { LayerSource } from './layer-source.ts';
 import { LayerError } from './errors.ts';
 import { LayerData, type LayerPaths } from './layer-data.ts';
-
-/**
- * Names a layer on this node: its blob and the zTOC through which it is read. The same blob with another zTOC is another layer here, because names, owners and
- * modes come from the zTOC, which anybody may publish who has an image with that blob.
- */
-export function layerKey(layerDigest: string, ztocDigest: string | undefined): string {
-  const [layer, ztoc] = [hexOf(layerDigest), ztocDigest === undefined ? WHOLE : hexOf(ztocDigest)];
-  if (layer === undefined || ztoc === undefined)
-    throw new LayerError('NOT_FOUND', `layer ${layerDigest.slice(0, 100)}: not a sha256 digest`);
-  return `${layer}-${ztoc.slice(0, ZTOC_HEX)}`;
-}
-
-/** Digest of the layer blob. */
-export function digestOfKey(key: string): string {
-  return `sha256:${key.slice(0, DIGEST_HEX)}`;
-}
+import { digestOfKey, isLayerKey } from './layer-key.ts';
 
 /** A names image of a layer, and the slot of the FUSE mount it is served under. */
 export interface LayerNames {
@@ -48,12 +33,6 @@ export interface LayerStoreOptions {
 const FLUSH_MS = 1000;
 /** References kept for a layer; the oldest are forgotten. */
 const MAX_SOURCES = 64;
-const DIGEST = /^sha256:([0-9a-f]{64})$/;
-const DIGEST_HEX = 64;
-const ZTOC_HEX = 32;
-/** Stands for the zTOC of a layer that was fetched whole. */
-const WHOLE = 'whole';
-const LAYER_KEY = /^[0-9a-f]{64}-([0-9a-f]{32}|whole)$/;
 /** What `impliedKey` gives, or `NO_IMPLIED_KEY`. */
 const IMPLIED_KEY = /^[0-9a-f]{1,64}$/;
 
@@ -108,7 +87,7 @@ export class LayerStore implements AsyncDisposable {
 
   /** Where the files of a layer are, or would be. @throws {LayerError} `NOT_FOUND` when the key is none */
   paths(key: string): LayerPaths & { readonly folder: string } {
-    if (!LAYER_KEY.test(key)) throw new LayerError('NOT_FOUND', `layer ${key.slice(0, 100)}: no such key`);
+    if (!isLayerKey(key)) throw new LayerError('NOT_FOUND', `layer ${key.slice(0, 100)}: no such key`);
     const folder = join(this.#root, 'layers', key);
     return { folder, ztoc: join(folder, 'ztoc'), index: join(folder, 'spans'), data: join(folder, 'data'), map: join(folder, 'map') };
   }
@@ -239,6 +218,7 @@ export class LayerStore implements AsyncDisposable {
     if (this.#open.has(key) || this.#closing.has(key)) throw new LayerError('IN_USE', `layer ${key}: in use`);
     const { folder } = this.paths(key);
     for (const table of ['slots', 'prepared']) this.#db.prepare(`DELETE FROM ${table} WHERE layer = ?`).run(key);
+    this.#forgetSources(digestOfKey(key));
     const trash = join(this.#root, 'trash', randomUUID());
     try {
       await rename(folder, trash);
@@ -251,7 +231,7 @@ export class LayerStore implements AsyncDisposable {
 
   /** Keys of the layers that have a folder here. */
   async layers(): Promise<string[]> {
-    return (await readdir(join(this.#root, 'layers'))).filter((name) => LAYER_KEY.test(name));
+    return (await readdir(join(this.#root, 'layers'))).filter(isLayerKey);
   }
 
   /** Flushes and closes every layer. */
@@ -293,6 +273,16 @@ export class LayerStore implements AsyncDisposable {
     }
   }
 
+  /** With the last of the layers here that have this blob; prepared anew, it is noted anew. */
+  #forgetSources(layerDigest: string): void {
+    this.#db
+      .prepare(
+        `DELETE FROM sources WHERE layer = ?1 AND NOT EXISTS (SELECT 1 FROM prepared WHERE layer GLOB ?2)
+           AND NOT EXISTS (SELECT 1 FROM slots WHERE layer GLOB ?2)`,
+      )
+      .run(layerDigest, `${layerDigest.slice('sha256:'.length)}-*`);
+  }
+
   /** Not before whoever had it open has written down what is in it. */
   async #openWhenClosed(key: string): Promise<LayerData> {
     const paths = this.paths(key);
@@ -305,8 +295,4 @@ export class LayerStore implements AsyncDisposable {
     const impliedKey = String(row.implied_key);
     return { slot: Number(row.slot), layerKey: key, layerDigest: digestOfKey(key), impliedKey, path: this.namesPath(key, impliedKey) };
   }
-}
-
-function hexOf(digest: string): string | undefined {
-  return DIGEST.exec(digest)?.[1];
 }

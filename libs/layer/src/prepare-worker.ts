@@ -4,10 +4,12 @@ import { parentPort } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { describeError, isNotFound } from '@soci/errors';
 import { writeImage } from '@soci/erofs';
-import { buildTree, impliedKey, inheritImplied, type Tree } from '@soci/tree';
+import { buildTree, impliedKey } from '@soci/tree';
 import { Ztoc } from '@soci/ztoc';
 import { LayerError, type LayerErrorCode } from './errors.ts';
+import { KeptTrees } from './kept-trees.ts';
 import { type LayerPaths, roundUp } from './layer-data.ts';
+import { isZtocOfKey } from './layer-key.ts';
 import { makeSpanIndex } from './make-span-index.ts';
 import { readFully } from './read-fully.ts';
 import { dataLength, readSpanIndex, type SpanIndex } from './span-index.ts';
@@ -55,8 +57,7 @@ export const NO_IMPLIED_KEY = '0';
 /** Inodes of trees that are kept for the layers above: some 100 bytes each. */
 const MAX_KEPT_INODES = 1_000_000;
 
-/** Trees as they are above their lowers, least recently used first. */
-const trees = new Map<string, Tree>();
+const trees = new KeptTrees(MAX_KEPT_INODES);
 const port = parentPort;
 
 port?.on('message', (job: PrepareJob) => port.postMessage(run(job)));
@@ -85,7 +86,7 @@ function prepare({
     writeWhole(temporaryPath, path, bytes);
     written.push(path);
   };
-  const bytes = given?.bytes ?? readFileSync(paths.ztoc);
+  const bytes = given?.bytes ?? readZtoc(layer, paths.ztoc);
   if (given !== undefined && `sha256:${hash('sha256', given.bytes)}` !== given.digest)
     throw new LayerError('DIGEST_MISMATCH', `zTOC ${given.digest}: digest mismatch`);
   const ztoc = Ztoc.parse(bytes);
@@ -98,7 +99,8 @@ function prepare({
     write(paths.index, new Uint8Array(index.shared));
   }
   const spanChecksums = tarPath === undefined ? new Uint32Array(0) : checksumsOf(tarPath, index);
-  const tree = treeAbove(layer, () => buildTree(columns), lowers);
+  const below = lowers.map(({ key, ztocPath }) => ({ key, build: () => buildTree(Ztoc.parse(readZtoc(key, ztocPath)).columns()) }));
+  const tree = trees.above({ key: layer, build: () => buildTree(columns) }, below);
   const key = impliedKey(tree) || NO_IMPLIED_KEY;
   const namesPath = `${namesPrefix}${key}.erofs`;
   const expected = namesChecksums.get(key);
@@ -109,31 +111,11 @@ function prepare({
   return { impliedKey: key, namesChecksum: crc32(image), spanChecksums, written };
 }
 
-function treeAbove(layer: string, build: () => Tree, lowers: readonly LowerLayer[]): Tree {
-  const key = [layer, ...lowers.map((lower) => lower.key)].join();
-  const known = trees.get(key);
-  if (known !== undefined) {
-    trees.delete(key);
-    trees.set(key, known);
-    return known;
-  }
-  const below = lowers.map((lower, i) =>
-    treeAbove(lower.key, () => buildTree(Ztoc.parse(readFileSync(lower.ztocPath)).columns()), lowers.slice(i + 1)),
-  );
-  const tree = inheritImplied(build(), below);
-  trees.set(key, tree);
-  forget();
-  return tree;
-}
-
-function forget(): void {
-  let kept = 0;
-  for (const tree of trees.values()) kept += tree.inodeCount;
-  for (const [key, tree] of trees) {
-    if (kept <= MAX_KEPT_INODES || trees.size === 1) return;
-    trees.delete(key);
-    kept -= tree.inodeCount;
-  }
+/** What is on disk has to be what was fetched: a power failure may have left a part of it, which can look like a zTOC with other names. */
+function readZtoc(key: string, path: string): Uint8Array {
+  const bytes = readFileSync(path);
+  if (!isZtocOfKey(key, hash('sha256', bytes))) throw new LayerError('STORE_BROKEN', `layer ${key}: zTOC on disk is damaged`);
+  return bytes;
 }
 
 function readIfThere(path: string): Buffer | undefined {
@@ -178,9 +160,10 @@ function writeWhole(temporaryPath: string, path: string, bytes: Uint8Array): voi
   renameSync(temporaryPath, path);
 }
 
-/** What the zTOC and tree libraries refuse cannot be served; the rest is the disk. */
+/** What the zTOC and tree libraries refuse cannot be served; a file that is missing went with its layer; the rest is the disk. */
 function codeOf(error: unknown): LayerErrorCode {
   if (error instanceof LayerError) return error.code;
+  if (isNotFound(error)) return 'NOT_FOUND';
   if (error instanceof Error && error.name === 'ZtocError') return 'ZTOC_INVALID';
   return error instanceof Error && (error.name === 'TreeError' || error.name === 'ErofsError') ? 'NOT_SERVABLE' : 'STORE_BROKEN';
 }

@@ -68,9 +68,7 @@ export class SpanTransfers implements AsyncDisposable {
     const rest = { ...run };
     try {
       const failures: unknown[] = [];
-      const sources = served.sources().slice(0, MAX_SOURCES_TRIED);
-      if (sources.length === 0) failures.push(new LayerError('NO_SOURCE', 'no image refers to this layer'));
-      for (const source of sources) {
+      for (const source of sourcesOf(served, failures)) {
         try {
           await this.#fetchFrom(source, served, rest);
           return;
@@ -206,5 +204,17 @@ export class SpanTransfers implements AsyncDisposable {
     void task
       .catch((error: unknown) => this.#options.log.error({ error }, 'layer engine: unexpected failure'))
       .finally(() => this.#running.delete(task));
+  }
+}
+
+/** Why there are none goes to `failures`: a run that is not given back would be fetched by nobody ever after. */
+function sourcesOf({ sources }: ServedLayer, failures: unknown[]): readonly LayerSource[] {
+  try {
+    const found = sources().slice(0, MAX_SOURCES_TRIED);
+    if (found.length === 0) failures.push(new LayerError('NO_SOURCE', 'no image refers to this layer'));
+    return found;
+  } catch (error) {
+    failures.push(error);
+    return [];
   }
 }

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { collectLogs } from '@soci/log';
-import { layerKey, LayerStore } from '../layer-store.ts';
+import { layerKey } from '../layer-key.ts';
+import { LayerStore } from '../layer-store.ts';
 import { newSpanIndex, sealSpanIndex } from '../span-index.ts';
 
 export interface FakeLayer {

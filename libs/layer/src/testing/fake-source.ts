@@ -6,6 +6,7 @@ export type Fault =
   | { readonly kind: 'flip-byte'; readonly atBytes: number }
   | { readonly kind: 'short'; readonly afterBytes: number }
   | { readonly kind: 'hang' }
+  | { readonly kind: 'linger' } // everything comes, and then no end
   | { readonly kind: 'error'; readonly message: string }
   | { readonly kind: 'slow'; readonly delayMs: number };
 
@@ -36,6 +37,7 @@ export class FakeSource implements BlobSource {
       if (fault.kind === 'flip-byte') flip(piece, fault.atBytes - at);
       yield piece;
     }
+    if (fault.kind === 'linger') await sleep(60_000, undefined, { signal, ref: false });
   }
 }
 
