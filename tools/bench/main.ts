@@ -53,6 +53,7 @@ function peersOf({ SOCI_GO, SOCI_SNAPSHOTTER_GO, SOCI_TEST_CONTAINERD }: NodeJS.
 
 /** @returns the exit code: whether every section could be measured, whatever its figures are */
 async function main({ scratch, rounds, sections }: Arguments): Promise<number> {
+  if (process.getuid?.() !== 0) throw new Error('root is needed to mount layers and to run containers: try sudo npm run bench');
   if (scratch === undefined) return await runInNamespaces(import.meta.filename, process.argv.slice(2));
   const progress = new Progress(process.stderr);
   const report = new Report(process.stdout);
@@ -77,11 +78,12 @@ function endNow(): void {
   process.exit(130);
 }
 
+let parsed: Arguments | undefined;
 try {
-  const parsed = parseArguments(process.argv.slice(2));
+  parsed = parseArguments(process.argv.slice(2));
   if (parsed.scratch !== undefined) process.on('SIGINT', endNow).on('SIGTERM', endNow);
   process.exitCode = await main(parsed);
 } catch (error) {
-  process.stderr.write(`bench: ${describeError(error)}\n${USAGE}`);
-  process.exitCode = 2;
+  process.stderr.write(`bench: ${describeError(error)}\n${parsed === undefined ? USAGE : ''}`);
+  process.exitCode = parsed === undefined ? 2 : 1;
 }

@@ -35,8 +35,3 @@ function highWaterMark(pid: number | undefined): number {
     return 0; // it has ended between the timer and the read
   }
 }
-
-/** Megabytes resident now, of a process and all its descendants. */
-export function residentMegabytes(pids: readonly number[]): number {
-  return pids.reduce((sum, pid) => sum + Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0), 0) / 1_000;
-}
