@@ -11,7 +11,7 @@ import { ZtocError, type ZtocErrorCode } from './ztoc-error.ts';
 const MAX_CHECKPOINTS = Math.floor(2 ** 31 / CHECKPOINT_BYTES);
 
 /** Spans of an uncompressed layer cost a digest each; a zTOC of more is none that anybody wants. */
-const MAX_PLAIN_SPANS = 2 ** 22;
+const MAX_PLAIN_SPANS = 2 ** 20;
 
 /** What is made of a layer. */
 export interface BuiltZtoc {
