@@ -1,10 +1,10 @@
 import { execFile, spawn } from 'node:child_process';
-import { randomFillSync } from 'node:crypto';
+import { createHash, randomFillSync } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { isNotFound } from '@soci/errors';
+import { hasCode } from '@soci/errors';
 import { writeLayer, type LayerSource, type WrittenLayer } from '../image/layers.ts';
 import { blobFolder, writeLayout } from '../image/layout.ts';
 import type { Progress } from './progress.ts';
@@ -13,8 +13,8 @@ const run = promisify(execFile);
 
 /** Debian packages beside the minimal system: an interpreter, a web framework and numeric libraries, as a service would have. */
 const PACKAGES = ['python3', 'python3-flask', 'python3-numpy', 'python3-scipy', 'perl'];
-/** Written last: what the layout beside it was made of. */
-const RECIPE_FILE = 'recipe.json';
+/** Folders in which an image is being built. */
+const BUILDING = 'building-';
 const MODEL_MEBIBYTES = 192;
 const MODEL_READ_AT_MEBIBYTES = 100;
 const CONFIG = { Env: ['PATH=/usr/bin:/bin', 'PYTHONDONTWRITEBYTECODE=1'], Cmd: ['python3', '/srv/main.py'] };
@@ -38,31 +38,30 @@ print('ready', hashlib.sha256(head).hexdigest(), flush=True)
  * @returns the folder of the layout, with one entry tagged `latest`
  */
 export async function buildDemoImage(cache: string, progress: Progress): Promise<string> {
-  const layout = join(cache, 'layout');
   const recipe = JSON.stringify([PACKAGES, MODEL_MEBIBYTES, PROGRAM, CONFIG]);
-  if (await isMadeBy(recipe, cache)) return layout;
-  await rm(cache, { recursive: true, force: true });
-  const blobs = await blobFolder(join(cache, 'building'));
-  const rootfs = await bootstrap(join(cache, 'rootfs'), progress);
-  const model = await writeModel(join(cache, 'model'), progress);
-  const service = join(cache, 'service', 'srv');
-  await mkdir(service, { recursive: true });
-  await writeFile(join(service, 'main.py'), PROGRAM);
-  const layers = await compress(sources(rootfs, model, join(cache, 'service')), blobs, progress);
-  await writeLayout(join(cache, 'building'), layers, CONFIG);
-  await rename(join(cache, 'building'), layout);
-  await writeFile(join(cache, RECIPE_FILE), recipe);
-  await Promise.all(['rootfs', 'model', 'service'].map((name) => rm(join(cache, name), { recursive: true, force: true })));
-  return layout;
-}
-
-async function isMadeBy(recipe: string, cache: string): Promise<boolean> {
+  const name = createHash('sha256').update(recipe).digest('hex').slice(0, 16);
+  const layout = join(cache, name);
+  if (existsSync(join(layout, 'index.json'))) return layout;
+  await mkdir(cache, { recursive: true });
+  for (const other of await readdir(cache)) if (!other.startsWith(BUILDING)) await rm(join(cache, other), { recursive: true, force: true });
+  const scratch = await mkdtemp(join(cache, BUILDING)); // two processes may build at once: each in a folder of its own, and the first one's result stays
   try {
-    return (await readFile(join(cache, RECIPE_FILE), 'utf8')) === recipe;
-  } catch (error) {
-    if (isNotFound(error)) return false;
-    throw error;
+    const built = join(scratch, 'layout');
+    const blobs = await blobFolder(built);
+    const rootfs = await bootstrap(join(scratch, 'rootfs'), progress);
+    const model = await writeModel(join(scratch, 'model'), progress);
+    const service = join(scratch, 'service', 'srv');
+    await mkdir(service, { recursive: true });
+    await writeFile(join(service, 'main.py'), PROGRAM);
+    const layers = await compress(sources(rootfs, model, join(scratch, 'service')), blobs, progress);
+    await writeLayout(built, layers, CONFIG);
+    await rename(built, layout).catch((error: unknown) => {
+      if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
+    });
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
   }
+  return layout;
 }
 
 async function bootstrap(rootfs: string, progress: Progress): Promise<string> {
