@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { BlockInflater, InflateEngine } from './inflate-engine.ts';
 import { PAKO_ENGINE } from './pako-engine.ts';
-import { selectEngine, testEngine } from './select-engine.ts';
+import { chooseEngine, selectEngine, testEngine } from './select-engine.ts';
+import { ZlibError } from './zlib-error.ts';
 
 interface Spoiled {
   /** Added to the count of unused bits. */
@@ -46,6 +47,19 @@ describe('selectEngine', () => {
   });
 });
 
+describe('chooseEngine', () => {
+  it('falls back to JavaScript where there is no other engine, or it does not work', () => {
+    const missing = () => {
+      throw new ZlibError('ENGINE_UNAVAILABLE', 'no such library');
+    };
+    assert.equal(chooseEngine(missing), PAKO_ENGINE);
+    assert.equal(
+      chooseEngine(() => spoiledEngine({ bits: 2 })),
+      PAKO_ENGINE,
+    );
+  });
+});
+
 describe('testEngine', () => {
   it('trusts pako, also behind a wrapper', () => {
     testEngine(PAKO_ENGINE);
@@ -53,7 +67,7 @@ describe('testEngine', () => {
   });
 
   it('notices wrong bits', () => {
-    assert.throws(() => testEngine(spoiledEngine({ bits: 1 })));
+    assert.throws(() => testEngine(spoiledEngine({ bits: 1 })), { name: 'ZlibError', code: 'ENGINE_UNAVAILABLE' });
   });
 
   it('notices an engine that writes over its history', () => {

@@ -14,19 +14,20 @@ const SMALL_BLOCKS = { memLevel: constants.Z_MIN_MEMLEVEL };
 
 let selected: InflateEngine | undefined;
 
-/** The fastest engine that works in this process; each is tried on a small stream before it is trusted. Decided once. */
+/** The fastest engine that works in this process. Decided once. */
 export function selectEngine(): InflateEngine {
-  selected ??= tryNative() ?? PAKO_ENGINE;
+  selected ??= chooseEngine(openNativeEngine);
   return selected;
 }
 
-function tryNative(): InflateEngine | undefined {
+/** The engine that is opened, once it has shown on a small stream that it works; else the one in JavaScript, which makes the same bytes. */
+export function chooseEngine(open: () => InflateEngine): InflateEngine {
   try {
-    const engine = openNativeEngine();
+    const engine = open();
     testEngine(engine);
     return engine;
   } catch (error) {
-    if (error instanceof ZlibError) return undefined; // the other engine makes the same bytes
+    if (error instanceof ZlibError) return PAKO_ENGINE;
     throw error;
   }
 }
@@ -37,6 +38,16 @@ function tryNative(): InflateEngine | undefined {
  * @throws {ZlibError} `ENGINE_UNAVAILABLE` when anything is not as it was before compression
  */
 export function testEngine(engine: InflateEngine): void {
+  let works: boolean;
+  try {
+    works = decodesFromCheckpoints(engine);
+  } catch (cause) {
+    throw new ZlibError('ENGINE_UNAVAILABLE', `zlib engine ${engine.name} broke down in its self-test`, { cause });
+  }
+  if (!works) throw new ZlibError('ENGINE_UNAVAILABLE', `zlib engine ${engine.name} failed its self-test`);
+}
+
+function decodesFromCheckpoints(engine: InflateEngine): boolean {
   const sample = makeSample();
   const member = gzipSync(sample, SMALL_BLOCKS);
   const stream = Buffer.concat([member, member]);
@@ -56,9 +67,7 @@ export function testEngine(engine: InflateEngine): void {
   }
   inflate.finish();
   const enough = checkpoints.length > plain.length / SAMPLE_SPAN_BYTES / 2;
-  if (!enough || !Buffer.concat(output).equals(plain) || !checkpoints.every((checkpoint) => isRight(checkpoint, stream, plain))) {
-    throw new ZlibError('ENGINE_UNAVAILABLE', `zlib engine ${engine.name} failed its self-test`);
-  }
+  return enough && Buffer.concat(output).equals(plain) && checkpoints.every((checkpoint) => isRight(checkpoint, stream, plain));
 }
 
 function isRight({ inputOffset, outputOffset, bits, window }: Checkpoint, stream: Buffer, plain: Buffer): boolean {

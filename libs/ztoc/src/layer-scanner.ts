@@ -34,7 +34,8 @@ export interface BuiltZtoc {
 export interface LayerScannerOptions {
   readonly algorithm: ZtocAlgorithm;
   readonly spanSize: bigint;
-  readonly engine: InflateEngine;
+  /** Called for gzip layers only: choosing an engine takes a moment. */
+  readonly engine: () => InflateEngine;
 }
 
 /** Reads a layer once, in pieces: inflates it, finds its checkpoints, hashes its spans and reads the tar headers in what comes out. */
@@ -112,7 +113,7 @@ export class LayerScanner implements Disposable {
 
   #openInflate(): CheckpointedInflate {
     return new CheckpointedInflate({
-      engine: this.#options.engine,
+      engine: this.#options.engine(),
       spanSizeBytes: Number(this.#options.spanSize),
       onCheckpoint: (checkpoint) => {
         if (this.#checkpoints.length === MAX_CHECKPOINTS) throw new ZtocError('TOO_LARGE', `more than ${MAX_CHECKPOINTS} spans`);

@@ -46,7 +46,7 @@ port.on('message', (message: ToThread) => {
 function start(build: Build): void {
   guarded(() => {
     const { algorithm, spanSize, path } = build;
-    layer = { build, scanner: new LayerScanner({ algorithm, spanSize, engine: selectEngine() }), reportedBytes: 0 };
+    layer = { build, scanner: new LayerScanner({ algorithm, spanSize, engine: selectEngine }), reportedBytes: 0 };
     if (path === undefined) return;
     readFile(path);
     finish();

@@ -76,6 +76,23 @@ describe('Ztoc: spans', () => {
     assert.equal(Ztoc.parse(craftZtoc({ ...threeSpans, uncompressedSize: 1500 })).streamEndBytes, 2000);
   });
 
+  it('may be empty where that is asked for', () => {
+    const crafted = craftZtoc({
+      checkpoints: craftCheckpoints([
+        [10, 0, 0],
+        [30, 0, 0],
+        [300, 1000, 0],
+      ]),
+      digests: digests(3),
+    });
+    const ztoc = Ztoc.parse(crafted, { allowEmptySpans: true });
+    assert.deepEqual([...ztoc.spanStartBytes], [0, 0, 1000, 4096]);
+    assert.deepEqual(
+      [0, 999, 1000].map((offset) => ztoc.spanAt(offset)),
+      [1, 1, 2],
+    );
+  });
+
   it('are cut evenly where nothing is compressed', async () => {
     const tar = await makeTar(someFiles());
     const ztoc = Ztoc.parse(scanLayer(tar, { algorithm: 'uncompressed', spanSize: 100_000n }).bytes);

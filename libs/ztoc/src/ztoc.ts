@@ -6,6 +6,14 @@ import { ZtocError } from './ztoc-error.ts';
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 
+export interface ParseOptions {
+  /**
+   * Take a zTOC with spans that inflate to nothing: the Go tool builds them for layers that begin with an empty gzip member or block, and refuses to serve them. Their
+   * starts in the tar are then equal, and `spanAt` gives the last of equals. Default: refused.
+   */
+  readonly allowEmptySpans?: boolean;
+}
+
 /**
  * A zTOC: the table of contents of a layer, and the places in its compressed bytes where decoding may start ("spans").
  * Nothing is copied out of the blob: windows, names and digests are read in place.
@@ -44,7 +52,7 @@ export class Ztoc {
   readonly #checkpoints: Checkpoints;
   readonly #digestVector: number;
 
-  private constructor(bytes: Uint8Array) {
+  private constructor(bytes: Uint8Array, { allowEmptySpans = false }: ParseOptions) {
     const reader = new FlatbufferReader(bytes);
     const root = reader.root();
     const info = reader.table(root, 5);
@@ -62,7 +70,7 @@ export class Ztoc {
     this.spanSizeBytes = Number(this.spanSize);
     this.spanCount = this.#checkpoints.count;
     this.#digestVector = checkDigests(reader, info, this.spanCount);
-    this.spanStartBytes = this.#readSpanStarts();
+    this.spanStartBytes = this.#readSpanStarts(allowEmptySpans ? 0 : 1);
     this.streamEndBytes = this.spanStartBytes[this.spanCount] ?? 0;
   }
 
@@ -73,8 +81,8 @@ export class Ztoc {
    * @throws {ZtocError} `INVALID` when offsets leave the blob, counts of spans differ, or spans are empty, out of order or outside the sizes; `UNSUPPORTED` when the
    *   algorithm is unknown
    */
-  static parse(bytes: Uint8Array): Ztoc {
-    return guarded('zTOC', () => new Ztoc(bytes));
+  static parse(bytes: Uint8Array, options: ParseOptions = {}): Ztoc {
+    return guarded('zTOC', () => new Ztoc(bytes, options));
   }
 
   /**
@@ -127,15 +135,15 @@ export class Ztoc {
     return low;
   }
 
-  #readSpanStarts(): Float64Array {
+  #readSpanStarts(minSpanBytes: number): Float64Array {
     const starts = new Float64Array(this.spanCount + 1);
     let input = -1;
-    let output = -1;
+    let output = -minSpanBytes;
     for (let i = 0; i < this.spanCount; i++) {
       const nextInput = this.#checkpoints.inputOffset(i);
       const nextOutput = this.#checkpoints.outputOffset(i);
       const bits = this.#checkpoints.bits(i);
-      if (nextInput <= input || nextOutput <= output || bits > 7 || (bits > 0 && nextInput === 0)) {
+      if (nextInput <= input || nextOutput < output + minSpanBytes || bits > 7 || (bits > 0 && nextInput === 0)) {
         throw new ZtocError('INVALID', `zTOC: span ${i} starts at ${nextInput} and ${nextOutput}, ${bits} bits: not after the one before`);
       }
       input = nextInput;
