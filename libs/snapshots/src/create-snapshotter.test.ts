@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
@@ -29,7 +29,7 @@ interface Node {
   readonly source: BlobFolder;
   readonly logs: LogCollector;
   /** Starts the snapshotter, as a new process would. */
-  readonly start: (probe?: Probe) => Promise<RunningSnapshotter>;
+  readonly start: (probe?: Probe, onBroken?: (error: Error) => void) => Promise<RunningSnapshotter>;
 }
 
 /** A machine with an image in a registry. Its files are on a disk: the kernel takes no EROFS image from a tmpfs. */
@@ -45,11 +45,11 @@ async function makeNode(t: TestContext, image: string): Promise<Node> {
     root,
     source,
     logs,
-    start: async (probe = GOOD_KERNEL) => {
+    start: async (probe = GOOD_KERNEL, onBroken = () => undefined) => {
       const fd = openSync('/dev/fuse', 'r+');
       const fuse = { kind: 'open', fd } as const;
       const options = { root, fuse, fetcher: source, config: parseConfig(CONFIG, 'test').config, log: logs.log };
-      const running = await createSnapshotter({ ...options, probe: () => Promise.resolve(probe) }, signal);
+      const running = await createSnapshotter({ ...options, onBroken, probe: () => Promise.resolve(probe) }, signal);
       return {
         ...running,
         [Symbol.asyncDispose]: async () => {
@@ -271,6 +271,82 @@ inPrivateNamespace(import.meta.filename, () => {
         await snapshotter.remove(name, signal);
       await snapshotter.cleanup(signal);
       assert.deepEqual(lazyMounts(node.root), []);
+    });
+
+    it('plans an image anew whose layers went and came back with another one', async (t) => {
+      const node = await makeNode(t, 'twice');
+      await using running = await node.start();
+      const { snapshotter } = running;
+      await pull(running, node.source, 'a');
+      for (const index of [2, 1, 0]) await snapshotter.remove(`sha256:a-chain-${index}`, signal);
+      await snapshotter.cleanup(signal);
+      await pull(running, node.source, 'b');
+      assert.deepEqual((await pull(running, node.source, 'a')).codes, ['ALREADY_EXISTS', 'ALREADY_EXISTS', 'ALREADY_EXISTS']);
+      assert.equal(lazyMounts(node.root).length, 6);
+    });
+
+    it('fetches a whole layer again whose data was not written down when the process was killed', async (t) => {
+      const node = await makeNode(t, 'small-and-large');
+      {
+        await using running = await node.start();
+        await pull(running, node.source);
+      }
+      const layers = join(node.root, 'layers/layers');
+      const [whole = ''] = (await readdir(layers)).filter((name) => name.endsWith('-whole'));
+      await rm(join(layers, whole, 'map'));
+      for (const path of mountsBelow(node.root)) execFileSync('umount', ['-l', path]);
+      await using running = await node.start();
+      assert.match(node.logs.lines.join('\n'), /failed to restore remote snapshot/);
+      await running.snapshotter.prepare({ key: 'k8s.io/9/c', parent: 'sha256:k8s.io-chain-1', labels: {} }, signal);
+      const [file = ''] = filesOf(node.source, 0);
+      assert.equal(await sha256(join(node.root, 'snapshotter/snapshots/1/fs', file)), expected(node.source, 0, file));
+    });
+
+    it('mounts a layer once that several ask for at the same time', async (t) => {
+      const node = await makeNode(t, 'twice');
+      {
+        await using running = await node.start();
+        await pull(running, node.source);
+      }
+      for (const path of mountsBelow(node.root)) execFileSync('umount', ['-l', path]);
+      await rm(join(node.root, 'layers'), { recursive: true });
+      await using running = await node.start();
+      const use = (n: number): Promise<unknown> =>
+        running.snapshotter.prepare({ key: `k8s.io/9/${n}`, parent: 'sha256:k8s.io-chain-2', labels: {} }, signal);
+      await Promise.all([use(1), use(2), use(3)]);
+      assert.equal(lazyMounts(node.root).length, 3);
+    });
+
+    it('deletes, after a while, layers that were prepared for a pull that was given up', async (t) => {
+      const node = await makeNode(t, 'twice');
+      await using running = await node.start();
+      const { snapshotter } = running;
+      const [layerDigest = ''] = node.source.layers;
+      const labels = {
+        [LABEL.target]: 'sha256:chain-0',
+        [LABEL.imageRef]: 'registry.example.com/app:1',
+        [LABEL.manifestDigest]: node.source.manifestDigest,
+        [LABEL.layerDigest]: layerDigest,
+      };
+      await assert.rejects(snapshotter.prepare({ key: 'k8s.io/1/x', parent: '', labels }, signal), { code: 'ALREADY_EXISTS' });
+      const layers = join(node.root, 'layers/layers');
+      assert.equal((await readdir(layers)).length, 2);
+      await snapshotter.cleanup(signal);
+      assert.equal((await readdir(layers)).length, 2);
+      const longAgo = new Date(Date.now() - 3_600_000);
+      for (const name of await readdir(layers)) await utimes(join(layers, name), longAgo, longAgo);
+      await snapshotter.cleanup(signal);
+      assert.equal((await readdir(layers)).length, 1);
+      assert.equal(await sha256(join(node.root, 'snapshotter/snapshots/1/fs/app/26')), expected(node.source, 0, 'app/26'));
+    });
+
+    it('says so when its FUSE mount is taken away', async (t) => {
+      const node = await makeNode(t, 'twice');
+      const broken = Promise.withResolvers<Error>();
+      await using running = await node.start(GOOD_KERNEL, broken.resolve);
+      assert.equal(running.mode.mode, 'erofs');
+      execFileSync('umount', [join(node.root, 'fuse')]);
+      assert.match((await broken.promise).message, /FUSE mount/);
     });
 
     it('pulls plainly where there is no FUSE device, and says why', async (t) => {

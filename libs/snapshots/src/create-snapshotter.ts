@@ -28,6 +28,7 @@ export interface CreateSnapshotterOptions {
   readonly log: Logger;
   /** Where counts are shown. */
   readonly metrics?: Metrics;
+  readonly onBroken?: LazyStackOptions['onBroken'];
   /** Stands in for the probe of the kernel. */
   readonly probe?: LazyStackOptions['probe'];
 }

@@ -49,6 +49,9 @@ export interface LazyLayers {
   /** Mounts layers again after a start, from what is on disk alone; those that cannot be are left for {@link ensureMounted}. Never rejects because of one. */
   restore(snapshots: readonly LazySnapshot[], signal: AbortSignal): Promise<void>;
 
+  /** Deletes layers that were prepared and that no snapshot has come to use in the meantime. */
+  cleanup(signal: AbortSignal): Promise<void>;
+
   /** Makes sure that the layer is mounted, and tries to mount it if not. @throws when it cannot be */
   ensureMounted(snapshot: LazySnapshot, signal: AbortSignal): Promise<void>;
 }

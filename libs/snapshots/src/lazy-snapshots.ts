@@ -22,7 +22,7 @@ export interface LazySnapshotsOptions {
   readonly mounts: LayerMounts;
   readonly store: Pick<LayerStore, 'names' | 'namesChecksums'>;
   /** Where a snapshot whose image was planned anew is noted. */
-  readonly metadata: Pick<MetadataStore, 'updateLabels'>;
+  readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list'>;
   readonly directories: SnapshotDirectories;
   readonly log: Logger;
   /** Where lists of spans are fetched early. */
@@ -45,6 +45,8 @@ interface Restore {
 
 /** Restores under way at the same time: mounts themselves are made one by one. */
 const MAX_RESTORES = 8;
+/** Longer than a pull waits between the plan of its image and the last mount; one that comes later plans anew. */
+const MAX_UNUSED_MS = 15 * 60_000;
 
 const never = new AbortController().signal;
 
@@ -109,6 +111,16 @@ export class LazySnapshots implements LazyLayers {
     };
     await Promise.all(Array.from({ length: MAX_RESTORES }, worker));
     await served.deleteUnused(new Set([...namesOf.values()].flatMap((names) => names?.layerKey ?? [])));
+  }
+
+  async cleanup(signal: AbortSignal): Promise<void> {
+    const { served, store, metadata } = this.#options;
+    const idle = await served.idleKeys(MAX_UNUSED_MS);
+    signal.throwIfAborted();
+    if (idle.length === 0) return;
+    // A snapshot that could not be restored uses its layer all the same.
+    const used = metadata.list().flatMap(({ labels }) => namesOfLabels(labels, store)?.layerKey ?? []);
+    await served.deleteUnused(new Set(used), idle);
   }
 
   async ensureMounted({ record, chain, directory }: LazySnapshot, signal: AbortSignal): Promise<void> {

@@ -4,8 +4,18 @@ import type { SnapshotterConfig } from '@soci/config';
 import { describeError } from '@soci/errors';
 import { FlatFuse } from '@soci/fuse';
 import type { InheritedFuse } from '@soci/fuse/launcher';
-import { LayerEngine, LayerPreparer, LayerStore, probeKernel, type KernelProbe, type LayerCounters, type ReplySink } from '@soci/layer';
+import {
+  LayerEngine,
+  LayerPreparer,
+  LayerStore,
+  probeKernel,
+  type KernelProbe,
+  type LayerCounters,
+  type Miss,
+  type ReplySink,
+} from '@soci/layer';
 import type { Logger } from '@soci/log';
+import { SnapshotError } from './errors.ts';
 import { ImageDecisions } from './image-decisions.ts';
 import type { ImagePlanner } from './image-plan.ts';
 import { LazyImagePlanner, type ImageSource } from './image-planner.ts';
@@ -26,10 +36,12 @@ export interface LazyStackOptions {
   readonly fuse: InheritedFuse;
   readonly source: ImageSource;
   readonly config: SnapshotterConfig;
-  readonly metadata: Pick<MetadataStore, 'updateLabels'>;
+  readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list'>;
   readonly directories: SnapshotDirectories;
   readonly calls: MountCalls;
   readonly log: Logger;
+  /** Layers can be served no more until a new process mounts them again. */
+  readonly onBroken?: ((error: Error) => void) | undefined;
   /** Whether the kernel serves layers rightly; tried out at every start. */
   readonly probe?: ((signal: AbortSignal) => Promise<Pick<KernelProbe, 'mode' | 'reason'>>) | undefined;
 }
@@ -69,7 +81,7 @@ interface Started {
 }
 
 async function startServing(options: LazyStackOptions, mounts: LayerMounts, signal: AbortSignal): Promise<Started> {
-  const { root, fuse, source, config, log } = options;
+  const { root, fuse, source, config, log, onBroken } = options;
   const { probe = (aborted: AbortSignal) => probeKernel({ directory: root, log, signal: aborted }) } = options;
   const plain = (reason: string): Started => ({
     mode: { mode: 'plain', reason },
@@ -91,7 +103,10 @@ async function startServing(options: LazyStackOptions, mounts: LayerMounts, sign
   const engine = own.use(new LayerEngine({ source, replies, log, ...engineOptions(config) }));
   let flat: FlatFuse | undefined;
   try {
-    flat = own.use(await FlatFuse.serve({ fd: fuse.fd, mountPoint, mounted: false, log, onMiss: (miss) => engine.onMiss(miss) }));
+    const onEnded = (reason: string): void =>
+      onBroken?.(new SnapshotError('UNAVAILABLE', `the FUSE mount is not served any more: ${reason}`));
+    const onMiss = (miss: Miss): void => engine.onMiss(miss);
+    flat = own.use(await FlatFuse.serve({ fd: fuse.fd, mountPoint, mounted: false, log, onMiss, onEnded }));
   } catch (error) {
     return plain(`FUSE cannot be mounted: ${describeError(error)}`);
   }

@@ -25,13 +25,16 @@ export interface ServeSnapshotterOptions {
 /**
  * Opens a snapshotter and serves it, with metrics where the configuration wants them, until the signal. The last line of the start says `successfully started`:
  * programs that wait for the Go snapshotter look for it.
+ * @throws when layers can be served no more though the kernel can: whoever supervises the process starts it again, and that mounts them
  */
 export async function serveSnapshotter(
   { name, config, address, root, fuse, fetcher, env, log }: ServeSnapshotterOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const metrics = createMetrics({ processMetrics: true });
-  await using snapshotter = await createSnapshotter({ config, root, fuse, fetcher, log, metrics }, signal);
+  const { promise: broken, reject: onBroken } = Promise.withResolvers<never>();
+  broken.catch(() => undefined); // looked at below, once all is started
+  await using snapshotter = await createSnapshotter({ config, root, fuse, fetcher, log, metrics, onBroken }, signal);
   const { metricsAddress, metricsNetwork, noPrometheus } = config;
   await using metricsServer =
     metricsAddress === '' || noPrometheus ? undefined : await serveMetrics(metrics, metricsNetwork, metricsAddress);
@@ -44,7 +47,7 @@ export async function serveSnapshotter(
   });
   log.info({ address: server.address }, `${name} successfully started`);
   tell(env, 'READY=1', log);
-  await untilAborted(signal);
+  await Promise.race([untilAborted(signal), broken]);
   tell(env, 'STOPPING=1', log);
 }
 

@@ -1,6 +1,15 @@
-import { open, type FileHandle } from 'node:fs/promises';
+import { open, stat, type FileHandle } from 'node:fs/promises';
+import { isNotFound } from '@soci/errors';
 import type { FlatFuse } from '@soci/fuse';
-import type { LayerData, LayerEngine, LayerNames, LayerPreparer, LayerStore } from '@soci/layer';
+import {
+  isWholeKey,
+  LayerError,
+  type LayerData,
+  type LayerEngine,
+  type LayerNames,
+  type LayerPreparer,
+  type LayerStore,
+} from '@soci/layer';
 import { SnapshotError } from './errors.ts';
 import { KeyLocks } from './key-locks.ts';
 import type { MountSource } from './layer-mounts.ts';
@@ -47,15 +56,18 @@ export class ServedLayers {
 
   /**
    * Opens a layer for a snapshot and tells what to mount. Ends with {@link release}, also after a failure.
-   * @throws {LayerError} `NOT_FOUND` when its files are not there, `STORE_BROKEN` when they are unusable
+   * @throws {LayerError} `NOT_FOUND` when its files are not there, or are others by now, or are not all of a layer that only comes whole: the image has to be planned
+   *   anew; `STORE_BROKEN` when they are unusable
    */
   async use(snapshotId: number, names: LayerNames): Promise<Source> {
     const { layerKey } = names;
     if (this.#keyOfUser.get(snapshotId) !== layerKey) await this.release(snapshotId); // its image was planned anew
     return this.#locks.run(layerKey, never, async () => {
+      this.#assertCurrent(names);
       const served = this.#served.get(layerKey) ?? (await this.#open(layerKey));
       served.users.add(snapshotId);
       this.#keyOfUser.set(snapshotId, layerKey);
+      assertServable(served.layer);
       const namesFile = await open(names.path, 'r');
       try {
         const namesSizeBytes = (await namesFile.stat()).size;
@@ -108,14 +120,32 @@ export class ServedLayers {
     }
   }
 
-  /** Deletes the layers on disk that no snapshot uses: what an earlier process left, or prepared for an image whose pull was given up. */
-  async deleteUnused(used: ReadonlySet<string>): Promise<void> {
-    for (const key of await this.#options.store.layers()) {
+  /**
+   * Deletes the layers on disk that no snapshot uses: what an earlier process left, or prepared for an image whose pull was given up.
+   * @param keys those that are looked at; all by default
+   */
+  async deleteUnused(used: ReadonlySet<string>, keys?: readonly string[]): Promise<void> {
+    for (const key of keys ?? (await this.#options.store.layers())) {
       if (used.has(key)) continue;
       await this.#locks.run(key, never, async () => {
         if (!this.#served.has(key)) await this.#delete(key);
       });
     }
+  }
+
+  /** Layers on disk that are not served and to which nothing was added for that long. */
+  async idleKeys(idleMs: number): Promise<readonly string[]> {
+    const { store } = this.#options;
+    const keys: string[] = [];
+    for (const key of await store.layers()) {
+      if (!this.#served.has(key) && Date.now() - (await changedAtMs(store.paths(key).folder)) > idleMs) keys.push(key);
+    }
+    return keys;
+  }
+
+  /** A slot is served once: names that a plan took from the store before the layer went, and came back with another image, are of no use. */
+  #assertCurrent({ slot, path, layerDigest }: LayerNames): void {
+    if (this.#options.store.bySlot(slot)?.path !== path) throw new LayerError('NOT_FOUND', `layer ${layerDigest}: was removed meanwhile`);
   }
 
   async #open(key: string): Promise<Served> {
@@ -159,5 +189,20 @@ export class ServedLayers {
       await namesFile.close();
     }
     await store.release(layer);
+  }
+}
+
+/** What is missing of a layer that was fetched whole cannot be fetched by spans: a registry has it compressed. */
+function assertServable({ key, digest, isFilled }: LayerData): void {
+  if (isWholeKey(key) && !isFilled) throw new LayerError('NOT_FOUND', `layer ${digest}: was fetched whole, and is not all here any more`);
+}
+
+/** Now for one that is gone. */
+async function changedAtMs(folder: string): Promise<number> {
+  try {
+    return (await stat(folder)).mtimeMs;
+  } catch (error) {
+    if (isNotFound(error)) return Date.now();
+    throw error;
   }
 }

@@ -39,6 +39,10 @@ class ScriptedLayers implements LazyLayers {
     return Promise.resolve();
   }
 
+  cleanup(): Promise<void> {
+    return Promise.resolve();
+  }
+
   ensureMounted({ record }: { readonly record: { readonly id: number } }): Promise<void> {
     return this.broken.has(record.id) ? Promise.reject(new Error('registry is down')) : Promise.resolve();
   }

@@ -224,7 +224,7 @@ export class Snapshotter {
   }
 
   async #removeLeftovers(signal: AbortSignal): Promise<void> {
-    const { store, directories, log } = this.#options;
+    const { store, directories, lazy, log } = this.#options;
     const names = await directories.names();
     const known = store.ids(); // read after the names: whatever got its name before has its record by now
     for (const name of names) {
@@ -236,6 +236,7 @@ export class Snapshotter {
         log.warn({ path: `${directories.path}/${name}`, error }, 'failed to remove directory');
       }
     }
+    await lazy?.cleanup(signal);
   }
 
   async #removeDirectory(name: string): Promise<void> {
