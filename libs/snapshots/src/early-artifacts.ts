@@ -6,6 +6,8 @@ import type { ImageSource } from './image-planner.ts';
 /** What is kept in memory of layers that are fetched whole, until their turn comes: most of them are below 10 MiB. */
 const MAX_LAYER_BYTES = 16 << 20;
 const MAX_IMAGE_BYTES = 64 << 20;
+/** The same for zTOCs, which have a megabyte or ten. */
+const MAX_ZTOC_BYTES = 256 << 20;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -19,6 +21,7 @@ export class EarlyArtifacts {
   readonly #signal: AbortSignal;
   readonly #bytes = new Map<string, Promise<Bytes>>();
   #keptBytes = 0;
+  #ztocBytes = 0;
 
   constructor(image: ImageRequest, source: ImageSource, signal: AbortSignal) {
     this.#image = image;
@@ -26,7 +29,10 @@ export class EarlyArtifacts {
     this.#signal = signal;
   }
 
+  /** Only if there is room for it: who asks for one that was not fetched early waits for it alone. */
   startZtoc(ztoc: Descriptor): void {
+    if (this.#ztocBytes + ztoc.size > MAX_ZTOC_BYTES || this.#bytes.has(ztoc.digest)) return;
+    this.#ztocBytes += ztoc.size;
     this.#start(ztoc.digest, () => this.#readZtoc(ztoc, this.#signal));
   }
 

@@ -1,7 +1,8 @@
 import type { Descriptor } from '@soci/image';
-import { countSpans, mergeSpans, parsePrefetch } from '@soci/index';
+import { countSpans, MAX_PREFETCH_BYTES, mergeSpans, parsePrefetch } from '@soci/index';
 import type { LayerNames } from '@soci/layer';
 import type { Logger } from '@soci/log';
+import { SnapshotError } from './errors.ts';
 import type { ImageRequest } from './image-plan.ts';
 import type { ImageSource } from './image-planner.ts';
 import type { ServedLayers } from './served-layers.ts';
@@ -42,6 +43,7 @@ export class Prefetch implements AsyncDisposable {
 
   async #load({ reference }: ImageRequest, { layerKey, layerDigest }: LayerNames, descriptor: Descriptor): Promise<void> {
     const { source, served, log } = this.#options;
+    if (descriptor.size > MAX_PREFETCH_BYTES) throw new SnapshotError('INVALID_ARGUMENT', `prefetch artifact of ${descriptor.size} bytes`);
     log.info({ layerDigest }, `Loading prefetch artifact ${descriptor.digest}`);
     const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(DEADLINE_MS)]);
     const spans = mergeSpans(parsePrefetch(await source.readArtifact({ reference, namespaces: [], descriptor }, signal)));
