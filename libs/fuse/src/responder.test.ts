@@ -145,7 +145,7 @@ describe('Responder', () => {
     const { ask, inits } = makeResponder(makeSlot(3, [0, 600], 0));
     const reply = ask(OPCODE.init, 0, init(7, 45, 0xffffffff, 0xffffffff))?.body;
     assert.equal(reply?.length, 64);
-    assert.deepEqual([reply.readUInt16LE(16), reply.readUInt16LE(18), reply.readUInt16LE(28)], [65_535, 65_535, 256]);
+    assert.deepEqual([reply.readUInt16LE(16), reply.readUInt16LE(18), reply.readUInt16LE(28)], [65_535, 65_535, 32]);
     const flags = reply.readUInt32LE(12);
     assert.deepEqual(
       [0, 15, 17, 18, 22, 25, 30].map((bit) => (flags >>> bit) & 1),
