@@ -246,6 +246,26 @@ describe('LayerEngine', () => {
     same(it, await it.read(0, SPAN), 0, SPAN);
   });
 
+  it('goes on when an answer is not taken', async (t) => {
+    const replies = new FakeReplies();
+    const refusing = {
+      reply: (low: number, high: number, data: Uint8Array): void => {
+        if (low === 2) throw new Error('EFAULT');
+        replies.reply(low, high, data);
+      },
+      replyError: (): void => {
+        throw new Error('EFAULT');
+      },
+    };
+    const it = await rig(t, 12, { replies: refusing });
+    for (let i = 0; i < 3; i++) it.post(100, 10);
+    it.engine.onMiss({ slot: 99, uniqueLow: 9, uniqueHigh: 0, offsetBytes: 0, sizeBytes: 1 });
+    assert.deepEqual(await replies.of(3), await replies.of(1));
+    it.post(SPAN * 5, 10);
+    await replies.of(4);
+    assert.equal(it.lines.filter((line) => line.includes('answer to a read was not taken')).length, 2);
+  });
+
   it('refuses a slot that nobody attached', async (t) => {
     const it = await rig(t);
     it.engine.onMiss({ slot: 99, uniqueLow: 500, uniqueHigh: 0, offsetBytes: 0, sizeBytes: 10 });

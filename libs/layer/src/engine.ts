@@ -54,6 +54,7 @@ const LIMITS: Readonly<Record<FetchPriority, { readonly perLayer: number; readon
 export class LayerEngine implements AsyncDisposable {
   readonly counters: LayerCounters = newCounters();
   readonly #options: LayerEngineOptions;
+  readonly #replies: ReplySink;
   readonly #host: SpansHost;
   readonly #transfers: SpanTransfers;
   readonly #fill: BackgroundFill<ServedLayer> | undefined;
@@ -64,7 +65,9 @@ export class LayerEngine implements AsyncDisposable {
 
   constructor(options: LayerEngineOptions) {
     this.#options = options;
-    const { source, replies, log, readTimeoutMs = READ_TIMEOUT_MS, now = () => performance.now() } = options;
+    const { source, log, readTimeoutMs = READ_TIMEOUT_MS, now = () => performance.now() } = options;
+    const replies = loggingReplies(options.replies, log);
+    this.#replies = replies;
     const { counters } = this;
     const wake = (): void => this.#wake();
     this.#host = { replies, log, readTimeoutMs, now, counters, wake, verify: (spans, span) => this.#verify(spans, span) };
@@ -116,7 +119,7 @@ export class LayerEngine implements AsyncDisposable {
       return;
     }
     this.counters.readsFailed['unknown-slot']++;
-    this.#options.replies.replyError(uniqueLow, uniqueHigh, EIO);
+    this.#replies.replyError(uniqueLow, uniqueHigh, EIO);
   }
 
   /** Fetches spans of an attached layer that nobody reads yet, at read-ahead's priority. */
@@ -220,4 +223,19 @@ export class LayerEngine implements AsyncDisposable {
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;
   }
+}
+
+/** An answer that the kernel does not take is one reader's loss; thrown where reads are answered, it would end the process. */
+function loggingReplies(replies: ReplySink, log: Logger): ReplySink {
+  const logged = (answer: () => void): void => {
+    try {
+      answer();
+    } catch (error) {
+      log.error({ error }, 'answer to a read was not taken');
+    }
+  };
+  return {
+    reply: (low, high, data) => logged(() => replies.reply(low, high, data)),
+    replyError: (low, high, errno) => logged(() => replies.replyError(low, high, errno)),
+  };
 }

@@ -8,6 +8,8 @@ const EIO = 5;
 /** How long answering may hold the main thread before other work gets its turn. */
 const ANSWER_SLICE_MS = 1;
 const FIRST_SCRATCH_BYTES = 128 << 10;
+/** Between a file and the kernel, of all layers: an answer is over when the call returns, and a node may serve a thousand layers. */
+let scratch = new Uint8Array(0);
 
 /** What becomes of a read whose span has come: it waits for another one, or it can be answered or refused. */
 export type NextStep = number | 'answer' | 'refuse';
@@ -19,7 +21,6 @@ export class LayerReads {
   readonly #table = new ReadTable();
   readonly #ready: number[] = [];
   #isAnswering = false;
-  #scratch = new Uint8Array(0);
 
   constructor(layer: LayerData, host: SpansHost) {
     this.#layer = layer;
@@ -91,10 +92,10 @@ export class LayerReads {
   answer(uniqueLow: number, uniqueHigh: number, offsetBytes: number, sizeBytes: number): void {
     const { dataFd, deviceSizeBytes, digest } = this.#layer;
     const length = Math.max(0, Math.min(sizeBytes, deviceSizeBytes - offsetBytes));
-    if (this.#scratch.length < length) this.#scratch = new Uint8Array(Math.max(length, FIRST_SCRATCH_BYTES));
+    if (scratch.length < length) scratch = new Uint8Array(Math.max(length, FIRST_SCRATCH_BYTES));
     try {
       for (let done = 0; done < length; ) {
-        const read = readSync(dataFd, this.#scratch, done, length - done, offsetBytes + done);
+        const read = readSync(dataFd, scratch, done, length - done, offsetBytes + done);
         if (read === 0) throw new Error(`data file ends at ${offsetBytes + done}`);
         done += read;
       }
@@ -105,7 +106,7 @@ export class LayerReads {
     }
     this.#host.counters.readsAnswered++;
     this.#host.counters.bytesServed += length;
-    this.#host.replies.reply(uniqueLow, uniqueHigh, this.#scratch.subarray(0, length));
+    this.#host.replies.reply(uniqueLow, uniqueHigh, scratch.subarray(0, length));
   }
 
   refuse(uniqueLow: number, uniqueHigh: number, reason: ReadFailure): void {
