@@ -176,6 +176,10 @@ describe('LayerPreparer', () => {
     await assert.rejects(prepare(garbage, digestOf(garbage)), { code: 'ZTOC_INVALID' });
     const cut = it.ztoc.subarray(0, it.ztoc.length - 2000);
     await assert.rejects(prepare(cut, digestOf(cut)), { code: 'ZTOC_INVALID' });
+    const ztoc = { digest: digestOf(it.ztoc), fetch: () => Promise.resolve(Uint8Array.from(it.ztoc)) };
+    const ofAnother = it.preparer.prepare({ layerDigest, sizeBytes: it.blob.length + 1, ztoc, lowers: [] }, signal);
+    await assert.rejects(ofAnother, { code: 'ZTOC_INVALID', message: /blob of/ });
+    await it.preparer.prepare({ layerDigest, sizeBytes: it.blob.length, ztoc, lowers: [] }, signal);
   });
 
   it('gives EIO where the tar says something else than the table of contents', async (t) => {

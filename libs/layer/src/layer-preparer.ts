@@ -17,6 +17,8 @@ import { Turnstile } from './turnstile.ts';
 
 export interface PrepareRequest {
   readonly layerDigest: string;
+  /** Bytes of the blob, as the manifest says: the zTOC of another one is found out before anything is mounted. */
+  readonly sizeBytes?: number;
   readonly ztoc: {
     readonly digest: string;
     /** Fetches it; called only when it is not on disk. The buffer is handed over. */
@@ -69,12 +71,13 @@ export class LayerPreparer implements AsyncDisposable {
     return await this.#once(key, request.lowers, signal, async (shared) => {
       const isHere = this.#store.isPrepared(key);
       const bytes = isHere ? undefined : await request.ztoc.fetch(shared);
+      const { sizeBytes } = request;
       try {
-        return await this.#run(key, request.lowers, bytes === undefined ? undefined : { bytes, digest: request.ztoc.digest });
+        return await this.#run(key, request.lowers, bytes === undefined ? undefined : { bytes, digest: request.ztoc.digest, sizeBytes });
       } catch (error) {
         if (!isHere) throw error;
         this.#log.warn({ layerDigest: request.layerDigest, error }, 'prepared layer is damaged, will be prepared anew');
-        return await this.#run(key, request.lowers, { bytes: await request.ztoc.fetch(shared), digest: request.ztoc.digest });
+        return await this.#run(key, request.lowers, { bytes: await request.ztoc.fetch(shared), digest: request.ztoc.digest, sizeBytes });
       }
     });
   }
@@ -121,11 +124,7 @@ export class LayerPreparer implements AsyncDisposable {
     return this.#known.run([key, ...lowers].join(), signal, work);
   }
 
-  async #run(
-    key: string,
-    lowers: readonly string[],
-    ztoc: { readonly bytes: Uint8Array; readonly digest: string } | undefined,
-  ): Promise<LayerNames> {
+  async #run(key: string, lowers: readonly string[], ztoc: PrepareJob['ztoc'] | undefined): Promise<LayerNames> {
     const store = this.#store;
     const { impliedKey, namesChecksum, written } = await this.#thread.prepare(this.#job(key, lowers, ztoc === undefined ? {} : { ztoc }));
     const names = store.names(key, impliedKey, namesChecksum);

@@ -26,7 +26,12 @@ export interface PrepareJob {
   readonly folder: string;
   readonly paths: LayerPaths;
   /** The zTOC as it was fetched; absent: it is on disk already. */
-  readonly ztoc?: { readonly bytes: Uint8Array; readonly digest: string };
+  readonly ztoc?: {
+    readonly bytes: Uint8Array;
+    readonly digest: string;
+    /** Of the layer's blob, where it is known. */
+    readonly sizeBytes?: number | undefined;
+  };
   /** Layers below, nearest first. */
   readonly lowers: readonly LowerLayer[];
   /** Name without the key and the suffix. */
@@ -90,6 +95,8 @@ function prepare({
   if (given !== undefined && `sha256:${hash('sha256', given.bytes)}` !== given.digest)
     throw new LayerError('DIGEST_MISMATCH', `zTOC ${given.digest}: digest mismatch`);
   const ztoc = Ztoc.parse(bytes);
+  if (given?.sizeBytes !== undefined && given.sizeBytes !== ztoc.compressedSizeBytes)
+    throw new LayerError('ZTOC_INVALID', `zTOC is of a blob of ${ztoc.compressedSizeBytes} bytes, not ${given.sizeBytes}`);
   const columns = ztoc.columns();
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   if (given !== undefined && readIfThere(paths.ztoc)?.equals(given.bytes) !== true) write(paths.ztoc, given.bytes);

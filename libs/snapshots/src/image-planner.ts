@@ -116,7 +116,7 @@ export class LazyImagePlanner implements ImagePlanner {
     }
     const { descriptor } = ztoc;
     const fetch = (shared: AbortSignal): Promise<Uint8Array> => artifacts.ztoc(descriptor, shared);
-    return preparer.prepare({ layerDigest, ztoc: { digest: descriptor.digest, fetch }, lowers }, signal);
+    return preparer.prepare({ layerDigest, sizeBytes, ztoc: { digest: descriptor.digest, fetch }, lowers }, signal);
   }
 }
 
