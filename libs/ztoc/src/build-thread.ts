@@ -9,8 +9,8 @@ import { ZtocError } from './ztoc-error.ts';
 const PIECE_BYTES = 256 * 1024;
 const MAX_PIECES = 4;
 const STOP_TIMEOUT_MS = 2000;
-/** Layers are read with little garbage: a small young generation saves memory and costs no time. */
-const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 4 };
+/** Layers are read with little garbage: a small young generation saves memory. */
+const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 16 };
 
 /** Where a layer's compressed bytes come from. */
 export type LayerSource = { readonly path: string } | { readonly stream: AsyncIterable<Uint8Array> };
@@ -148,21 +148,25 @@ export class BuildThread implements AsyncDisposable {
       buffer = undefined;
       fill = 0;
     };
-    for (;;) {
-      const next = await abortable(iterator.next(), signal);
-      if (next.done === true) break;
-      for (let at = 0; at < next.value.length; ) {
-        buffer ??= await this.#freeBuffer();
-        if (!buffer || signal.aborted) return false;
-        const part = next.value.subarray(at, at + PIECE_BYTES - fill);
-        new Uint8Array(buffer).set(part, fill);
-        fill += part.length;
-        at += part.length;
-        if (fill === PIECE_BYTES) flush();
+    try {
+      for (;;) {
+        const next = await abortable(iterator.next(), signal);
+        if (next.done === true) break;
+        for (let at = 0; at < next.value.length; ) {
+          buffer ??= await this.#freeBuffer();
+          if (!buffer || signal.aborted) return false;
+          const part = next.value.subarray(at, at + PIECE_BYTES - fill);
+          new Uint8Array(buffer).set(part, fill);
+          fill += part.length;
+          at += part.length;
+          if (fill === PIECE_BYTES) flush();
+        }
       }
+      flush();
+      return true;
+    } finally {
+      if (buffer) this.#free.push(buffer); // not sent: the next layer needs it
     }
-    flush();
-    return true;
   }
 
   /** A buffer to fill, once there is one; undefined when nobody wants more. */

@@ -129,6 +129,12 @@ describe('LayerScanner', () => {
     assert.throws(() => scanLayer(sparse, { algorithm: 'uncompressed' }), { code: 'SPARSE_UNSUPPORTED' });
   });
 
+  it('refuses to begin with very many empty members, each of which would be a checkpoint', () => {
+    const members = (count: number) => Buffer.concat([...Array.from({ length: count }, () => gzipSync('')), gzipSync(SMALL_TAR)]);
+    assert.throws(() => scanLayer(members(1100)), { name: 'ZtocError', code: 'TOO_LARGE' });
+    assert.equal(scanLayer(members(10)).spanCount, 11);
+  });
+
   it('refuses an absurd number of spans', () => {
     assert.throws(() => scanLayer(Buffer.alloc(2_000_000), { algorithm: 'uncompressed', spanSize: 1n }), { code: 'TOO_LARGE' });
   });

@@ -13,6 +13,9 @@ const MAX_CHECKPOINTS = Math.floor(2 ** 31 / CHECKPOINT_BYTES);
 /** Spans of an uncompressed layer cost a digest each; a zTOC of more is none that anybody wants. */
 const MAX_PLAIN_SPANS = 2 ** 20;
 
+/** Checkpoints before the first byte comes out: one for each empty member or block. A few bytes make 32 KiB each, and no honest layer has many. */
+const MAX_EMPTY_SPANS = 1024;
+
 /** What is made of a layer. */
 export interface BuiltZtoc {
   readonly bytes: Uint8Array;
@@ -49,6 +52,7 @@ export class LayerScanner implements Disposable {
   /** Where compressed bytes are put for `push`. It must not be transferred to another thread. */
   readonly input: Uint8Array;
   #bytesRead = 0;
+  #emptySpans = 0;
 
   /** @throws {ZlibError} `ENGINE_UNAVAILABLE` */
   constructor(options: LayerScannerOptions) {
@@ -117,6 +121,8 @@ export class LayerScanner implements Disposable {
       spanSizeBytes: Number(this.#options.spanSize),
       onCheckpoint: (checkpoint) => {
         if (this.#checkpoints.length === MAX_CHECKPOINTS) throw new ZtocError('TOO_LARGE', `more than ${MAX_CHECKPOINTS} spans`);
+        if (checkpoint.outputOffset === 0 && ++this.#emptySpans > MAX_EMPTY_SPANS)
+          throw new ZtocError('TOO_LARGE', `more than ${MAX_EMPTY_SPANS} empty members or blocks before the first byte`);
         this.#checkpoints.push(checkpoint);
         this.#digests.cut(checkpoint.inputOffset, checkpoint.bits);
       },

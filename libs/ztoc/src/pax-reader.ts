@@ -8,20 +8,24 @@ const KEY_SLOT = 0;
 const VALUE_SLOT = 1;
 /** A record is at least a table of 12 bytes and two strings of 4. */
 const MIN_RECORD_BYTES = 20;
+/** No writer lets records share their texts; this leaves room for one that does. */
+const MAX_TEXT_SHARE = 4;
 
 export interface PaxRecord {
   readonly key: Uint8Array;
   readonly value: Uint8Array;
 }
 
-/** Reads the PAX records of entries. A vector that many entries share cannot be used to make the work grow past the size of the buffer. */
+/** Reads the PAX records of entries. A vector or a text that many entries share cannot be used to make the work, or what is made of it, grow far past the size of the buffer. */
 export class PaxReader {
   readonly #reader: FlatbufferReader;
   #budget: number;
+  #textBudget: number;
 
   constructor(reader: FlatbufferReader) {
     this.#reader = reader;
     this.#budget = reader.bytes.length / MIN_RECORD_BYTES;
+    this.#textBudget = reader.bytes.length * MAX_TEXT_SHARE;
   }
 
   /** Checks all records of a vector and tells how many different xattrs are among them. Each vector is expected to be counted once. */
@@ -34,11 +38,18 @@ export class PaxReader {
     for (let i = 0; i < length; i++) {
       const record = reader.follow(vector + 4 + 4 * i);
       const value = reader.field(record, VALUE_SLOT);
-      if (value !== 0) reader.stringEnd(reader.follow(value));
+      if (value !== 0) this.#spend(reader.follow(value));
       const key = reader.field(record, KEY_SLOT);
-      if (key !== 0 && this.#isXattr(reader.follow(key))) count++;
+      if (key === 0) continue;
+      this.#spend(reader.follow(key));
+      if (this.#isXattr(reader.follow(key))) count++;
     }
     return count < 2 ? count : this.xattrs(vector).length;
+  }
+
+  #spend(position: number): void {
+    this.#textBudget -= this.#reader.stringEnd(position) - position;
+    if (this.#textBudget < 0) throw new ZtocError('INVALID', 'zTOC: more text in records than its size allows');
   }
 
   #isXattr(position: number): boolean {

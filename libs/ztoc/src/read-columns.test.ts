@@ -108,4 +108,11 @@ describe('columns of bytes that lie', () => {
     assert.throws(() => Ztoc.parse(craftZtoc({ files, shareFiles: true })).columns(), { code: 'INVALID' });
     assert.ok(performance.now() - before < 5000);
   });
+
+  it('do not let many entries share one large xattr: each would stand in the image with all its bytes', () => {
+    const records = [['SCHILY.xattr.user.a', 'x'.repeat(60_000)]] as const;
+    const files = Array.from({ length: 2000 }, (_, i) => ({ offset: 512 * (i + 1), records }));
+    assert.throws(() => columnsOf(files, 2 << 20), { code: 'INVALID' });
+    assert.equal(columnsOf(files.slice(0, 3), 2 << 20).xattrs(2).length, 1);
+  });
 });

@@ -19,7 +19,7 @@ interface Waiting {
 
 /**
  * Builds zTOCs in worker threads, one layer a thread, in one pass over the compressed bytes. More layers than threads wait in line. Threads are started when
- * they are needed, kept for the next layer, and do not keep the process alive; dispose the builder to stop them.
+ * they are needed or by `warmUp`, kept for the next layer, and do not keep the process alive; dispose the builder to stop them.
  */
 export class ZtocBuilder implements AsyncDisposable {
   #freeSlots: number;
@@ -30,6 +30,11 @@ export class ZtocBuilder implements AsyncDisposable {
 
   constructor({ threads = availableParallelism() }: ZtocBuilderOptions = {}) {
     this.#freeSlots = Math.max(1, threads);
+  }
+
+  /** Starts threads for so many layers beforehand, as far as that many may run: a thread needs a tenth of a second until it can read. */
+  warmUp(layers: number): void {
+    while (!this.#closed && this.#idle.length < Math.min(layers, this.#freeSlots)) this.#idle.push(new BuildThread());
   }
 
   /**

@@ -9,6 +9,9 @@ import { CliError } from '../errors.ts';
 import type { BuildOptions } from '../options.ts';
 import type { Session } from '../session.ts';
 
+/** Most images have that many layers worth a zTOC. */
+const WARM_THREADS = 4;
+
 export interface ConvertOptions extends BuildOptions {
   readonly standalone?: boolean;
   readonly format: LayoutFormat;
@@ -27,10 +30,11 @@ export async function convert(
 }
 
 async function convertFiles(input: string, output: string, options: ConvertOptions, session: Session): Promise<void> {
+  await using builder = new ZtocBuilder();
+  builder.warmUp(WARM_THREADS); // while the layout is being looked at
   const settings = await buildSettings(options);
   const platforms = platformChoice(options);
   using report = await reportBuild(session);
-  await using builder = new ZtocBuilder();
   const { log, signal } = session;
   await convertLayout({ ...settings, input, output, format: options.format, platforms, builder, log, onEvent: report.onEvent }, signal);
 }

@@ -8,8 +8,11 @@ export interface CraftedFile {
   readonly link?: string;
   readonly mode?: number;
   readonly mtime?: string;
-  readonly records?: readonly (readonly [string, string])[];
+  /** The same list in two files is one vector that both have. */
+  readonly records?: CraftedRecords;
 }
+
+type CraftedRecords = readonly (readonly [string, string])[];
 
 /** What a zTOC made for a test says: nothing has to fit together. */
 export interface Crafted {
@@ -42,9 +45,10 @@ export function craftZtoc(crafted: Crafted = {}): Uint8Array {
   const string = (text: string) => writer.string(Buffer.from(text, 'latin1'));
   const version = string('0.9');
   const tool = string(buildTool);
+  const vectors = new Map<CraftedRecords, number>();
   const tables = files.map(() => 0);
   for (let i = files.length - 1; i >= 0; i--)
-    tables[i] = shareFiles === true && i < files.length - 1 ? (tables.at(-1) ?? 0) : craftFile(writer, files[i] ?? {}, string);
+    tables[i] = shareFiles === true && i < files.length - 1 ? (tables.at(-1) ?? 0) : craftFile(writer, files[i] ?? {}, string, vectors);
   const metadata = writer.offsetVector(tables);
   writer.startTable(1);
   writer.offsetField(0, metadata);
@@ -67,19 +71,27 @@ export function craftZtoc(crafted: Crafted = {}): Uint8Array {
   return writer.finish(writer.endTable());
 }
 
-function craftFile(writer: FlatbufferWriter, file: CraftedFile, string: (text: string) => number): number {
+function craftFile(
+  writer: FlatbufferWriter,
+  file: CraftedFile,
+  string: (text: string) => number,
+  vectors: Map<CraftedRecords, number>,
+): number {
   const { name = 'f', type = 'reg', offset = 512, size = 0, link = '', mode = 0, mtime = '0001-01-01T00:00:00Z', records = [] } = file;
   const [nameAt, typeAt, linkAt, userAt, groupAt, mtimeAt] = [name, type, link, '', '', mtime].map(string);
-  const vector = writer.offsetVector(
-    records.map(([key, value]) => {
-      const keyAt = string(key);
-      const valueAt = string(value);
-      writer.startTable(2);
-      writer.offsetField(0, keyAt);
-      writer.offsetField(1, valueAt);
-      return writer.endTable();
-    }),
-  );
+  const vector =
+    vectors.get(records) ??
+    writer.offsetVector(
+      records.map(([key, value]) => {
+        const keyAt = string(key);
+        const valueAt = string(value);
+        writer.startTable(2);
+        writer.offsetField(0, keyAt);
+        writer.offsetField(1, valueAt);
+        return writer.endTable();
+      }),
+    );
+  vectors.set(records, vector);
   writer.startTable(14);
   writer.offsetField(0, nameAt ?? 0);
   writer.offsetField(1, typeAt ?? 0);
