@@ -113,6 +113,16 @@ describe('buildTree', () => {
     assert.throws(() => treeOf(entries), { code: 'TOO_MANY_LINKS' });
   });
 
+  it('bounds the work and memory that xattrs on xattrs can ask for', () => {
+    const xattrs = (i: number) => ({ [`security.${i}`]: 'v'.repeat(100) });
+    const times = (count: number): LayerEntry[] =>
+      Array.from({ length: count }, (_, i) => ({ name: 'd/', type: 'dir', xattrs: xattrs(i) }));
+    assert.throws(() => treeOf(times(4000)), { code: 'INVALID_ENTRY' });
+    const links = Array.from({ length: 4000 }, (_, i): LayerEntry => ({ name: `l${i}`, type: 'link', link: 'f', xattrs: xattrs(i) }));
+    assert.throws(() => treeOf([{ name: 'f' }, ...links]), { code: 'INVALID_ENTRY' });
+    assert.equal(treeOf(times(100)).xattrSets.at(-1)?.length, 100);
+  });
+
   it('grows with what implied directories add', () => {
     const tree = treeOf(
       Array.from({ length: 40 }, (_, i) => ({ name: `${Array.from({ length: 60 }, (_, j) => `d${i}-${j}`).join('/')}/f` })),

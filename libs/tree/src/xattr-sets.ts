@@ -4,11 +4,16 @@ import { TreeError } from './tree-error.ts';
 
 const MAX_KEY_BYTES = 255;
 const MAX_VALUE_BYTES = 65_536;
+/** What an xattr costs besides its bytes. */
+const XATTR_BYTES = 16;
+/** A bound on what a hostile layer can make of one inode by many entries, each of which adds to the set that the earlier ones left. Far above what any real layer asks for. */
+const MAX_CHANGED_BYTES = 128 * 1024 * 1024;
 
 /** The distinct sets of xattrs of a tree. A set has a number; equal sets have the same. */
 export class XattrSets {
   readonly sets: (readonly Xattr[])[];
   readonly #numbers = new Map<string, number>();
+  #changedBytes = 0;
 
   constructor(sets: readonly (readonly Xattr[])[] = []) {
     this.sets = [...sets];
@@ -20,23 +25,32 @@ export class XattrSets {
    *
    * @param base a set's number, or -1 for none
    * @returns a set's number, or -1 for none
+   * @throws {TreeError} `INVALID_ENTRY` when large sets are changed too often
    */
   merge(base: number, xattrs: readonly Xattr[]): number {
     if (xattrs.length === 0) return base;
     const byKey = new Map<string, Xattr>();
-    for (const xattr of this.sets[base] ?? []) byKey.set(text(xattr.key), xattr);
+    for (const xattr of this.#toChange(base)) byKey.set(text(xattr.key), xattr);
     for (const xattr of xattrs) byKey.set(text(xattr.key), xattr);
     return this.#numberOf(byKey);
   }
 
-  /** The set without one key. */
+  /** The set without one key. @throws {TreeError} as `merge` */
   without(base: number, key: string): number {
     if (base === -1) return base;
     const byKey = new Map<string, Xattr>();
-    for (const xattr of this.sets[base] ?? []) {
+    for (const xattr of this.#toChange(base)) {
       if (text(xattr.key) !== key) byKey.set(text(xattr.key), xattr);
     }
     return this.#numberOf(byKey);
+  }
+
+  #toChange(base: number): readonly Xattr[] {
+    const set = this.sets[base] ?? [];
+    for (const { key, value } of set) this.#changedBytes += key.length + value.length + XATTR_BYTES;
+    if (this.#changedBytes > MAX_CHANGED_BYTES)
+      throw new TreeError('INVALID_ENTRY', `xattrs of one name are set again and again, ${this.#changedBytes} bytes of them`);
+    return set;
   }
 
   #numberOf(byKey: ReadonlyMap<string, Xattr>): number {
