@@ -28,6 +28,13 @@ describe('parseConfig', () => {
     assert.throws(() => parse('nonsense = 1', true), { code: 'UNKNOWN_KEY' });
   });
 
+  it('names the first of very many unknown keys, and counts the others', () => {
+    const { warnings } = parse(Array.from({ length: 50_000 }, (_, i) => `k${i} = 1`).join('\n'));
+    assert.equal(warnings.length, 51);
+    assert.equal(warnings.at(-1), 'config file config.toml: 49950 more unknown keys');
+    assert.equal(parse(`${'k'.repeat(1_000_000)} = 1`).warnings.length, 1);
+  });
+
   it('names a key without effect once', () => {
     assert.deepEqual(parse('[fuse]\nattr_timeout = 5\n').warnings, [
       'config file config.toml: fuse.attr_timeout has no effect: names are served by the kernel',

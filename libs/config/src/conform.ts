@@ -7,6 +7,9 @@ export interface UnknownKey {
   readonly nearest: string | undefined;
 }
 
+/** A longer key is like no known one. */
+const MAX_COMPARED_CHARACTERS = 100;
+
 type Table = Readonly<Record<string, unknown>>;
 
 /**
@@ -26,7 +29,7 @@ export function conformKeys(
     const key = Object.hasOwn(shape, given) ? given : Object.keys(shape).find((known) => known.toLowerCase() === given.toLowerCase());
     const innerSchema = key === undefined ? undefined : shape[key];
     if (key === undefined || innerSchema === undefined) {
-      unknown.push({ path: [...path, given].join('.'), nearest: nearestOf(given, Object.keys(shape)) });
+      unknown.push(new Unknown([...path, given].join('.'), given, shape));
       continue;
     }
     const conformed = conformKeys(inner, innerSchema, [...path, key]);
@@ -34,6 +37,23 @@ export function conformKeys(
     if (!out.has(key) || key === given) out.set(key, conformed.value);
   }
   return { value: Object.fromEntries(out), unknown };
+}
+
+/** Looks for the nearest key when it is asked for: a file may hold any number of unknown ones. */
+class Unknown implements UnknownKey {
+  readonly path: string;
+  readonly #given: string;
+  readonly #shape: object;
+
+  constructor(path: string, given: string, shape: object) {
+    this.path = path;
+    this.#given = given;
+    this.#shape = shape;
+  }
+
+  get nearest(): string | undefined {
+    return this.#given.length > MAX_COMPARED_CHARACTERS ? undefined : nearestOf(this.#given, Object.keys(this.#shape));
+  }
 }
 
 /** Whether a value is a TOML table. */

@@ -27,6 +27,10 @@ export interface LoadOptions {
 
 /** The longest config.toml that is read. */
 const MAX_CONFIG_BYTES = 1 << 20;
+/** More unknown keys than these are only counted. */
+const MAX_UNKNOWN_TOLD = 50;
+/** A longer key is cut in messages, and its line not looked for. */
+const MAX_KEY_CHARACTERS = 200;
 
 /**
  * Reads a config.toml by the rules of the Go snapshotter: keys match exactly, then in any case; an explicit 0 stands for the default where the reference says so.
@@ -55,7 +59,7 @@ export function parseConfig(source: string, path: string, { strict = false }: Pi
     throw new ConfigError('INVALID', `config file ${where}: not valid TOML`, { cause });
   }
   const { value, unknown } = conformKeys(parsed, configSchema);
-  const unknownTexts = unknown.map((key) => describeUnknown(key, path, source));
+  const unknownTexts = describeAll(unknown, path, source);
   if (strict && unknownTexts[0] !== undefined) throw new ConfigError('UNKNOWN_KEY', unknownTexts.join('; '));
   const result = configSchema.safeParse(value);
   if (!result.success)
@@ -63,9 +67,17 @@ export function parseConfig(source: string, path: string, { strict = false }: Pi
   return { config: toCamel(result.data), file: result.data, warnings: [...unknownTexts, ...withoutEffect(value, path)] };
 }
 
+function describeAll(unknown: readonly UnknownKey[], path: string, source: string): string[] {
+  const told = unknown.slice(0, MAX_UNKNOWN_TOLD).map((key) => describeUnknown(key, path, source));
+  const more = unknown.length - told.length;
+  return more === 0 ? told : [...told, `config file ${path}: ${more} more unknown keys`];
+}
+
 function describeUnknown({ path: key, nearest }: UnknownKey, path: string, source: string): string {
-  const line = lineOf(key, source);
-  return `config file ${path}${line === undefined ? '' : `:${line}`}: unknown key ${key}${nearest === undefined ? '' : `, did you mean ${nearest}?`}`;
+  const isLong = key.length > MAX_KEY_CHARACTERS;
+  const line = isLong ? undefined : lineOf(key, source);
+  const shown = isLong ? `${key.slice(0, MAX_KEY_CHARACTERS)}...` : key;
+  return `config file ${path}${line === undefined ? '' : `:${line}`}: unknown key ${shown}${nearest === undefined ? '' : `, did you mean ${nearest}?`}`;
 }
 
 /** The first line on which the last part of a dotted key is set or opened as a table. */
