@@ -100,6 +100,16 @@ describe('ZtocBuilder', () => {
     assert.equal((await builder.build({ path }, options, never)).compressedSizeBytes, layer.length);
   });
 
+  it('takes layers after any number of sources that failed half-way', { timeout: 20_000 }, async () => {
+    await using builder = new ZtocBuilder({ threads: 1 });
+    async function* failing(): AsyncGenerator<Uint8Array> {
+      yield await Promise.resolve(layer.subarray(0, 1000));
+      throw new Error('gone');
+    }
+    for (let i = 0; i < 10; i++) await assert.rejects(builder.build({ stream: failing() }, options, never), { code: 'READ_FAILED' });
+    assert.equal((await builder.build({ stream: inPieces(layer, 1 << 20) }, options, never)).compressedSizeBytes, layer.length);
+  });
+
   it('stops at once when aborted: reading, waiting for a source, waiting for a thread', async () => {
     await using builder = new ZtocBuilder({ threads: 1 });
     const { stream, left } = endless([layer.subarray(0, 100_000)]);
