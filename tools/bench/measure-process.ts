@@ -7,7 +7,7 @@ export interface ProcessFigures {
   readonly peakMegabytes: number;
 }
 
-const SAMPLE_MS = 20;
+const SAMPLE_MS = 100;
 
 /** Runs a program to its end. @throws when it fails; the message holds what it wrote to standard error */
 export async function measureProcess(

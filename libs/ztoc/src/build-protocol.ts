@@ -2,6 +2,14 @@ import type { ZtocAlgorithm } from './checkpoints.ts';
 import type { BuiltZtoc } from './layer-scanner.ts';
 import type { ZtocErrorCode } from './ztoc-error.ts';
 
+/** What builder and thread tell each other without messages: each of those would wake the other's processor. */
+export interface SharedBuild {
+  /** Other than 0 means: stop. */
+  readonly cancelled: Int32Array;
+  /** Compressed bytes read so far. */
+  readonly bytesRead: Float64Array;
+}
+
 /** What the builder sends to a thread. One layer at a time. */
 export type ToThread =
   | {
@@ -11,8 +19,7 @@ export type ToThread =
       readonly buildTool: string;
       /** Absent when the layer comes in pieces. */
       readonly path?: string;
-      /** Shared; a first element other than 0 means: stop. */
-      readonly cancelled: Int32Array;
+      readonly shared: SharedBuild;
     }
   /** The next bytes of the layer, `length` from the start of the buffer, which changes hands. */
   | { readonly kind: 'piece'; readonly buffer: ArrayBuffer; readonly length: number }
@@ -23,7 +30,6 @@ export type ToThread =
 
 /** What a thread sends back. */
 export type FromThread =
-  | { readonly kind: 'progress'; readonly bytesRead: number }
   /** A piece was read; its buffer comes back to be filled again. */
   | { readonly kind: 'taken'; readonly buffer: ArrayBuffer }
   | { readonly kind: 'built'; readonly result: BuiltZtoc }

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { describeError } from '@soci/errors';
-import type { FromThread, ToThread } from './build-protocol.ts';
+import type { FromThread, SharedBuild, ToThread } from './build-protocol.ts';
 import type { ZtocAlgorithm } from './checkpoints.ts';
 import type { BuiltZtoc } from './layer-scanner.ts';
 import { ZtocError } from './ztoc-error.ts';
@@ -8,6 +8,8 @@ import { ZtocError } from './ztoc-error.ts';
 /** Bytes on their way to the thread: so many buffers of this size, filled again and again. */
 const PIECE_BYTES = 256 * 1024;
 const MAX_PIECES = 4;
+/** How often somebody who wants to know is told how far a layer is. */
+const PROGRESS_MS = 100;
 const STOP_TIMEOUT_MS = 2000;
 /** Layers are read with little garbage: a small young generation saves memory. */
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 16 };
@@ -24,8 +26,7 @@ export interface BuildOptions {
 }
 
 interface Job {
-  /** Shared with the thread: not 0 means stop. */
-  readonly cancelled: Int32Array;
+  readonly shared: SharedBuild;
   readonly onProgress: ((bytesRead: number) => void) | undefined;
   readonly resolve: (result: BuiltZtoc) => void;
   readonly reject: (error: Error) => void;
@@ -74,6 +75,7 @@ export class BuildThread implements AsyncDisposable {
     const cancel = () => this.#cancel();
     signal.addEventListener('abort', cancel);
     this.#worker.ref();
+    const progress = onProgress && setInterval(() => this.#reportProgress(), PROGRESS_MS);
     try {
       const built = this.#start(source, options, onProgress);
       const fed = 'path' in source ? undefined : this.#feedUntil(built, source.stream, signal);
@@ -85,6 +87,7 @@ export class BuildThread implements AsyncDisposable {
       if (result.status === 'rejected') throw result.reason;
       return result.value;
     } finally {
+      clearInterval(progress);
       signal.removeEventListener('abort', cancel);
       this.#worker.unref();
     }
@@ -103,16 +106,19 @@ export class BuildThread implements AsyncDisposable {
   }
 
   #start(source: LayerSource, { algorithm, spanSizeBytes, buildTool }: BuildOptions, onProgress: Job['onProgress']): Promise<BuiltZtoc> {
-    const cancelled = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    const shared = {
+      cancelled: new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)),
+      bytesRead: new Float64Array(new SharedArrayBuffer(Float64Array.BYTES_PER_ELEMENT)),
+    };
     const path = 'path' in source ? { path: source.path } : {};
-    this.#post({ kind: 'build', algorithm, spanSize: BigInt(spanSizeBytes), buildTool, cancelled, ...path });
+    this.#post({ kind: 'build', algorithm, spanSize: BigInt(spanSizeBytes), buildTool, shared, ...path });
     return new Promise((resolve, reject) => {
-      this.#job = { cancelled, onProgress, resolve, reject };
+      this.#job = { shared, onProgress, resolve, reject };
     });
   }
 
   #cancel(): void {
-    if (this.#job) this.#job.cancelled[0] = 1;
+    if (this.#job) this.#job.shared.cancelled[0] = 1;
     this.#wakeFeeder?.();
   }
 
@@ -184,9 +190,6 @@ export class BuildThread implements AsyncDisposable {
 
   #receive(message: FromThread): void {
     switch (message.kind) {
-      case 'progress':
-        this.#job?.onProgress?.(message.bytesRead);
-        return;
       case 'taken':
         this.#free.push(message.buffer);
         break;
@@ -199,6 +202,10 @@ export class BuildThread implements AsyncDisposable {
         break;
     }
     this.#wakeFeeder?.();
+  }
+
+  #reportProgress(): void {
+    if (this.#job) this.#job.onProgress?.(this.#job.shared.bytesRead[0] ?? 0);
   }
 
   #endJob(): Job | undefined {

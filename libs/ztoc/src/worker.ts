@@ -8,14 +8,11 @@ import { ZtocError } from './ztoc-error.ts';
 
 /** The thread that reads layers for `ZtocBuilder`, one at a time. */
 
-const PROGRESS_BYTES = 4 * 1024 * 1024;
-
 type Build = Extract<ToThread, { kind: 'build' }>;
 
 interface Layer {
   readonly build: Build;
   readonly scanner: LayerScanner;
-  reportedBytes: number;
 }
 
 const port = parentPort;
@@ -46,7 +43,7 @@ port.on('message', (message: ToThread) => {
 function start(build: Build): void {
   guarded(() => {
     const { algorithm, spanSize, path } = build;
-    layer = { build, scanner: new LayerScanner({ algorithm, spanSize, engine: selectEngine }), reportedBytes: 0 };
+    layer = { build, scanner: new LayerScanner({ algorithm, spanSize, engine: selectEngine }) };
     if (path === undefined) return;
     readFile(path);
     finish();
@@ -59,7 +56,7 @@ function readFile(path: string): void {
   const file = openSync(path, 'r');
   try {
     for (;;) {
-      if (build.cancelled[0] !== 0) giveUp();
+      if (build.shared.cancelled[0] !== 0) giveUp();
       const length = readSync(file, scanner.input, 0, scanner.input.length, scanner.bytesRead);
       if (length === 0) return;
       scanner.push(length);
@@ -92,11 +89,8 @@ function giveUp(): never {
 }
 
 function reportProgress(): void {
-  const reading = current();
-  const { bytesRead } = reading.scanner;
-  if (bytesRead - reading.reportedBytes < PROGRESS_BYTES) return;
-  reading.reportedBytes = bytesRead;
-  send({ kind: 'progress', bytesRead });
+  const { build, scanner } = current();
+  build.shared.bytesRead[0] = scanner.bytesRead;
 }
 
 function current(): Layer {

@@ -41,7 +41,7 @@ export class ZtocBuilder implements AsyncDisposable {
    * Reads a layer to its end and makes its zTOC: the bytes are the same, whatever the pieces it came in.
    *
    * @param source a file is read by the thread itself; a stream is sent to it, at most 1 MiB ahead, and left (`return`) when the build fails or is aborted
-   * @param onProgress called every few MiB with how many compressed bytes were read
+   * @param onProgress called ten times a second, and at the end, with how many compressed bytes were read
    * @throws {ZtocError} `LAYER_CORRUPT` when the layer is no gzip or tar, not whole, or something other than zeros follows it; `ENTRY_UNSUPPORTED` and
    *   `SPARSE_UNSUPPORTED` when it holds what the format cannot say; `TOO_LARGE`; `READ_FAILED` when the source fails; `BUSY` when too many wait already;
    *   `BUILDER_CLOSED` when it was disposed meanwhile. The signal's reason when aborted
