@@ -1,0 +1,236 @@
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describeError } from '@soci/errors';
+import { waitFor } from '@soci/testing';
+import { mountsBelow } from '../mounts.ts';
+import { scratchFolder, Stack } from '../stack.ts';
+import { NodeActivity } from './node-activity.ts';
+import { pushNodeImage, sha256, withView, type NodeImage } from './node-image.ts';
+import { readTables } from './node-tables.ts';
+import { Random, seedFrom } from './random.ts';
+import { SnapshotsClient } from './snapshots-client.ts';
+
+const ROUNDS = Number(process.env['KILL_ROUNDS'] ?? '20');
+const seed = seedFrom(process.env['KILL_SEED']);
+const MEBIBYTE = 1 << 20;
+const MAX_BUSY_MS = 4_000;
+const MAX_START_MS = 10_000;
+/** containerd waits longer and longer before it connects again. */
+const RECONNECT_MS = 60_000;
+const REMOTE = 'containerd.io/snapshot/remote';
+const NAMES = 'containerd.io/snapshot/remote/soci.names';
+/** Layers become whole while it goes on: some are mounted over FUSE, some over files. */
+const CONFIG = '[background_fetch]\nsilence_period_msec = 300\nfetch_period_msec = 50\n';
+
+describe(`a service killed ${ROUNDS} times at random moments, seed ${seed} (KILL_SEED)`, () => {
+  it('comes back with every snapshot and the right bytes, and leaves nothing behind', { timeout: 60_000 + ROUNDS * 90_000 }, async (t) => {
+    await using resources = new AsyncDisposableStack();
+    const directory = await scratchFolder(resources);
+    await using stack = await Stack.start({ config: CONFIG });
+    const images = await pushImages(stack, directory);
+    using containerd = new SnapshotsClient(stack.containerd.address, 'soci');
+    using service = new SnapshotsClient(stack.snapshotter.address, '');
+    const node: Node = { stack, containerd, service, images };
+    const random = new Random(seed);
+    await withLogs(stack, async () => {
+      for (let round = 0; round < ROUNDS; round++) {
+        const { done, startMs } = await killWhileBusy(node, random, round);
+        t.diagnostic(`round ${round}: ${JSON.stringify(done)}, up again after ${Math.round(startMs)} ms`);
+        await checkSnapshots(node);
+        await checkBytes(node);
+        await checkFolders(node);
+      }
+      await removeAll(node);
+      await stack.snapshotter.stop();
+      assert.deepEqual(await mountsOf(stack), [], 'mounts are left');
+    });
+  });
+});
+
+interface Node {
+  readonly stack: Stack;
+  readonly containerd: SnapshotsClient;
+  readonly service: SnapshotsClient;
+  readonly images: readonly NodeImage[];
+}
+
+/** The ends of the logs go with what failed: the folder they are in is removed. */
+async function withLogs({ directory, snapshotter }: Stack, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (cause) {
+    const paths = [snapshotter.logPath, join(directory, 'containerd', 'containerd.log')];
+    const logs = await Promise.all(paths.map(async (path) => `${path}\n${(await readFile(path, 'utf8')).slice(-8_000)}`));
+    throw new Error(`seed ${seed}: ${describeError(cause)}\n${logs.join('\n')}`, { cause });
+  }
+}
+
+/** Three images with one base: two that are served lazily, one that has no index. */
+async function pushImages(stack: Stack, directory: string): Promise<readonly NodeImage[]> {
+  const small = Array.from({ length: 20 }, (_, i) => ({ path: `small/${i}`, sizeBytes: 3_000 + i }));
+  const specs = [
+    {
+      name: 'kill/first:1',
+      layers: [[{ path: 'first/one', sizeBytes: 5 * MEBIBYTE }, ...small], [{ path: 'first/two', sizeBytes: 2 * MEBIBYTE }]],
+    },
+    { name: 'kill/second:1', layers: [[{ path: 'second/one', sizeBytes: 9 * MEBIBYTE }]] },
+    { name: 'kill/plain:1', layers: [[{ path: 'plain/one', sizeBytes: MEBIBYTE }]] },
+  ];
+  const images: NodeImage[] = [];
+  for (const [index, { name, layers }] of specs.entries()) {
+    const folder = join(directory, `image-${index}`);
+    await mkdir(folder);
+    images.push(await pushNodeImage(stack, folder, name, layers, index < 2));
+  }
+  return images;
+}
+
+/** @returns what was done until the kill, and how long the start after it took */
+async function killWhileBusy(
+  { stack, containerd, images }: Node,
+  random: Random,
+  round: number,
+): Promise<{ readonly done: NodeActivity['done']; readonly startMs: number }> {
+  const activity = new NodeActivity(stack, containerd, images);
+  const busy = [0, 1].map((worker) => activity.run(new Random(seed, 1 + 2 * round + worker)));
+  await sleep(random.below(MAX_BUSY_MS));
+  await kill(stack, random);
+  await stack.snapshotter.exited();
+  if (random.chance(0.3)) await killWhileStarting(stack, random);
+  const begin = performance.now();
+  await stack.snapshotter.startAgain();
+  const startMs = performance.now() - begin;
+  activity.stop();
+  await Promise.all(busy);
+  assert.deepEqual(activity.wrong, [], 'reads gave wrong bytes');
+  assert.ok(startMs < MAX_START_MS, `up again after ${Math.round(startMs)} ms`);
+  return { done: activity.done, startMs };
+}
+
+/** The service alone, whose launcher then ends too, or both. */
+async function kill(stack: Stack, random: Random): Promise<void> {
+  const pids = await servicePids(stack);
+  assert.equal(pids.length, 1, `services: ${pids.join()}`);
+  if (random.chance(0.3)) stack.snapshotter.kill('SIGKILL');
+  for (const pid of pids) process.kill(pid, 'SIGKILL');
+  await waitFor(async () => (await servicePids(stack)).length === 0, { timeoutMs: 10_000, what: 'the service to be gone' });
+}
+
+async function killWhileStarting(stack: Stack, random: Random): Promise<void> {
+  const started = stack.snapshotter.startAgain().then(
+    () => true,
+    () => false, // it was killed before it was ready
+  );
+  await waitFor(async () => (await servicePids(stack)).length > 0, { timeoutMs: 10_000, intervalMs: 5, what: 'the service to begin' });
+  await sleep(random.below(600));
+  for (const pid of await servicePids(stack)) process.kill(pid, 'SIGKILL');
+  if (await started) await stack.snapshotter.exited();
+}
+
+/** Processes of the service itself: not of its launcher, which has no arguments left. */
+async function servicePids({ snapshotter }: Stack): Promise<number[]> {
+  const pids: number[] = [];
+  for (const pid of (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name))) {
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (commandLine.includes('service.js') && commandLine.includes(snapshotter.address)) pids.push(Number(pid));
+  }
+  return pids;
+}
+
+/** Every snapshot that containerd lists, and every layer of every image it has, is there; lazy ones are mounted. */
+async function checkSnapshots({ stack, containerd, service, images }: Node): Promise<void> {
+  await waitFor(() => touch(containerd), { timeoutMs: RECONNECT_MS, intervalMs: 100, what: 'containerd to reach the service' });
+  for (const { name } of await containerd.list()) assert.equal((await containerd.stat(name))?.name, name);
+  for (const { chainIds } of await present(stack, images)) {
+    for (const chainId of chainIds) assert.equal((await containerd.stat(chainId))?.name, chainId);
+  }
+  const { ids } = await readTables(rootOf(stack));
+  const mounted = new Set((await mountsOf(stack)).map(({ target }) => target));
+  for (const { name, labels } of await service.list()) {
+    if (labels[REMOTE] === undefined) continue;
+    const folder = join(rootOf(stack), 'snapshotter', 'snapshots', String(ids.get(name)), 'fs');
+    assert.ok(mounted.has(folder), `${name} is not mounted at ${folder}`);
+  }
+}
+
+async function checkBytes({ stack, containerd, images }: Node): Promise<void> {
+  for (const image of await present(stack, images)) {
+    await withView(containerd, image, { directory: stack.directory, key: `check-${Date.now()}-${image.reference}` }, async (root) => {
+      for (const [path, digest] of image.digests) assert.equal(await sha256(join(root, path)), digest, `${image.reference} ${path}`);
+    });
+  }
+}
+
+/** After a cleanup there is no folder that no table knows, and no layer that no snapshot uses. */
+async function checkFolders({ stack, service }: Node): Promise<void> {
+  await service.cleanup();
+  const tables = await readTables(rootOf(stack));
+  const ids = new Set([...tables.ids.values()].map(String));
+  assert.deepEqual(
+    tables.snapshotFolders.filter((name) => !ids.has(name)),
+    [],
+    'folders of no snapshot',
+  );
+  const used = new Set((await service.list()).map(({ labels }) => labels[NAMES]?.split('/')[0]));
+  assert.deepEqual(
+    tables.layerFolders.filter((key) => !tables.layers.has(key) || !used.has(key)),
+    [],
+    'folders of no layer',
+  );
+  await waitFor(async () => (await readTables(rootOf(stack))).leftovers.length === 0, {
+    timeoutMs: 5_000,
+    what: 'leftovers to be deleted',
+  });
+}
+
+async function removeAll({ stack, containerd, service }: Node): Promise<void> {
+  for (const { name } of (await containerd.list()).filter(({ name }) => !name.startsWith('sha256:'))) await containerd.remove(name);
+  const names = (await stack.containerd.ctr(['images', 'ls', '-q'])).split('\n').filter((name) => name !== '');
+  if (names.length > 0) await stack.containerd.ctr(['images', 'rm', '--sync', ...names]);
+  await collectGarbage(stack, containerd);
+  const left = async (): Promise<readonly string[]> => (await service.list()).map(({ name }) => name);
+  await waitFor(async () => (await left()).length === 0, { timeoutMs: 30_000, what: 'containerd to remove all snapshots' }).catch(
+    async (cause: unknown) => {
+      throw new Error(`snapshots are left: ${JSON.stringify([await left(), await containerd.list()])}`, { cause });
+    },
+  );
+  await service.cleanup();
+  const { snapshotFolders, layerFolders } = await readTables(rootOf(stack));
+  assert.deepEqual([...snapshotFolders, ...layerFolders], []);
+}
+
+/**
+ * containerd collects at once when a lease is deleted so; those of pulls that were cut off go too. It looks at a snapshotter only when it has removed a snapshot since it looked last,
+ * and forgets to when the service was away then: so one is made and removed.
+ */
+async function collectGarbage({ containerd }: Stack, client: SnapshotsClient): Promise<void> {
+  await touch(client);
+  await containerd.ctr(['leases', 'create', '--id', 'collect']);
+  const ids = (await containerd.ctr(['leases', 'ls', '-q'])).split('\n').filter((id) => id !== '');
+  for (const id of ids) await containerd.ctr(['leases', 'rm', '--sync', id]);
+}
+
+/** Makes a snapshot and removes it. */
+async function touch(client: SnapshotsClient): Promise<boolean> {
+  const key = `touch-${performance.now()}`;
+  await client.view(key, '');
+  await client.remove(key);
+  return true;
+}
+
+async function present({ containerd }: Stack, images: readonly NodeImage[]): Promise<readonly NodeImage[]> {
+  const names = new Set((await containerd.ctr(['images', 'ls', '-q'])).split('\n'));
+  return images.filter(({ reference }) => names.has(reference));
+}
+
+async function mountsOf({ directory }: Stack): ReturnType<typeof mountsBelow> {
+  return (await mountsBelow(directory)).filter(({ type }) => type === 'erofs' || type.startsWith('fuse'));
+}
+
+/** `--root` of the service. */
+function rootOf({ directory }: Stack): string {
+  return join(directory, 'snapshotter', 'soci');
+}
