@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -36,13 +37,16 @@ describe(`a service killed ${ROUNDS} times at random moments, seed ${seed} (KILL
     const node: Node = { stack, containerd, service, images };
     const random = new Random(seed);
     await withLogs(stack, async () => {
+      let mounted = 0;
       for (let round = 0; round < ROUNDS; round++) {
         const { done, startMs } = await killWhileBusy(node, random, round);
-        t.diagnostic(`round ${round}: ${JSON.stringify(done)}, up again after ${Math.round(startMs)} ms`);
-        await checkSnapshots(node);
+        const lazy = await checkSnapshots(node);
+        t.diagnostic(`round ${round}: ${JSON.stringify({ ...done, lazy })}, up again after ${Math.round(startMs)} ms`);
+        mounted += lazy;
         await checkBytes(node);
         await checkFolders(node);
       }
+      assert.ok(mounted > 0, 'no layer was served lazily in any round');
       await removeAll(node);
       await stack.snapshotter.stop();
       assert.deepEqual(await mountsOf(stack), [], 'mounts are left');
@@ -116,7 +120,20 @@ async function kill(stack: Stack, random: Random): Promise<void> {
   assert.equal(pids.length, 1, `services: ${pids.join()}`);
   if (random.chance(0.3)) stack.snapshotter.kill('SIGKILL');
   for (const pid of pids) process.kill(pid, 'SIGKILL');
-  await waitFor(async () => (await servicePids(stack)).length === 0, { timeoutMs: 10_000, what: 'the service to be gone' });
+  await untilGone(stack);
+}
+
+/** A process that ends loses its arguments before its sockets. */
+async function untilGone(stack: Stack): Promise<void> {
+  const isGone = async (): Promise<boolean> => (await servicePids(stack)).length === 0 && !(await isListening(stack.snapshotter.address));
+  await waitFor(isGone, { timeoutMs: 10_000, what: 'the service to be gone' });
+}
+
+function isListening(address: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(address, () => resolve(true)).on('error', () => resolve(false));
+    socket.on('connect', () => socket.destroy());
+  });
 }
 
 async function killWhileStarting(stack: Stack, random: Random): Promise<void> {
@@ -128,6 +145,7 @@ async function killWhileStarting(stack: Stack, random: Random): Promise<void> {
   await sleep(random.below(600));
   for (const pid of await servicePids(stack)) process.kill(pid, 'SIGKILL');
   if (await started) await stack.snapshotter.exited();
+  await untilGone(stack);
 }
 
 /** Processes of the service itself: not of its launcher, which has no arguments left. */
@@ -140,8 +158,8 @@ async function servicePids({ snapshotter }: Stack): Promise<number[]> {
   return pids;
 }
 
-/** Every snapshot that containerd lists, and every layer of every image it has, is there; lazy ones are mounted. */
-async function checkSnapshots({ stack, containerd, service, images }: Node): Promise<void> {
+/** Every snapshot that containerd lists, and every layer of every image it has, is there; lazy ones are mounted. @returns how many those are */
+async function checkSnapshots({ stack, containerd, service, images }: Node): Promise<number> {
   await waitFor(() => touch(containerd), { timeoutMs: RECONNECT_MS, intervalMs: 100, what: 'containerd to reach the service' });
   for (const { name } of await containerd.list()) assert.equal((await containerd.stat(name))?.name, name);
   for (const { chainIds } of await present(stack, images)) {
@@ -149,11 +167,12 @@ async function checkSnapshots({ stack, containerd, service, images }: Node): Pro
   }
   const { ids } = await readTables(rootOf(stack));
   const mounted = new Set((await mountsOf(stack)).map(({ target }) => target));
-  for (const { name, labels } of await service.list()) {
-    if (labels[REMOTE] === undefined) continue;
+  const lazy = (await service.list()).filter(({ labels }) => labels[REMOTE] !== undefined);
+  for (const { name } of lazy) {
     const folder = join(rootOf(stack), 'snapshotter', 'snapshots', String(ids.get(name)), 'fs');
     assert.ok(mounted.has(folder), `${name} is not mounted at ${folder}`);
   }
+  return lazy.length;
 }
 
 async function checkBytes({ stack, containerd, images }: Node): Promise<void> {
