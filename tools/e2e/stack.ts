@@ -137,8 +137,14 @@ export async function mountView(containerd: Containerd, snapshotter: string, tar
   const tops = rows.map(([name = '']) => name).filter((name) => !parents.has(name));
   const [top] = tops;
   if (top === undefined || tops.length > 1) throw new Error(`expected the layers of one image, found ${tops.length} top layers`);
-  await ctr('view', target, top);
-  await ctr('label', target, `containerd.io/gc.root=${new Date().toISOString()}`); // else the garbage collector may take it
+  // Between the two calls the garbage collector may take the view: then both are made again.
+  await waitFor(
+    async () => {
+      await ctr('view', target, top).catch(() => undefined);
+      return (await ctr('label', target, `containerd.io/gc.root=${new Date().toISOString()}`)).length >= 0;
+    },
+    { timeoutMs: CONTAINERD_RECONNECT_MS, what: `a view of ${top}` },
+  );
   await run('sh', ['-euc', await ctr('mounts', target, target)]);
 }
 

@@ -33,7 +33,7 @@ export interface LayerStoreOptions {
 const FLUSH_MS = 1000;
 /** References kept for a layer; the oldest are forgotten. */
 const MAX_SOURCES = 64;
-/** What `impliedKey` gives, or `NO_IMPLIED_KEY`. */
+/** What `impliedKey` gives, or `NO_IMPLIED_KEY`, then the version of the image's writer. */
 const IMPLIED_KEY = /^[0-9a-f]{1,64}$/;
 
 const SCHEMA = `

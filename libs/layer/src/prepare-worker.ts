@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } f
 import { parentPort } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { describeError, isNotFound } from '@soci/errors';
-import { writeImage } from '@soci/erofs';
+import { IMAGE_VERSION, writeImage } from '@soci/erofs';
 import { buildTree, impliedKey } from '@soci/tree';
 import { Ztoc } from '@soci/ztoc';
 import { LayerError, type LayerErrorCode } from './errors.ts';
@@ -59,6 +59,8 @@ export interface Prepared {
 
 /** The key of an image that took nothing from the layers below. */
 export const NO_IMPLIED_KEY = '0';
+/** Ends the key of a names image: another writer makes another image beside it. Hexadecimal as the rest. */
+export const WRITER = IMAGE_VERSION.toString(16).padStart(2, '0');
 /** Inodes of trees that are kept for the layers above: some 100 bytes each. */
 const MAX_KEPT_INODES = 1_000_000;
 
@@ -108,7 +110,7 @@ function prepare({
   const spanChecksums = tarPath === undefined ? new Uint32Array(0) : checksumsOf(tarPath, index);
   const below = lowers.map(({ key, ztocPath }) => ({ key, build: () => buildTree(Ztoc.parse(readZtoc(key, ztocPath)).columns()) }));
   const tree = trees.above({ key: layer, build: () => buildTree(columns) }, below);
-  const key = impliedKey(tree) || NO_IMPLIED_KEY;
+  const key = `${impliedKey(tree) || NO_IMPLIED_KEY}${WRITER}`;
   const namesPath = `${namesPrefix}${key}.erofs`;
   const expected = namesChecksums.get(key);
   const found = expected === undefined ? undefined : readIfThere(namesPath);

@@ -16,7 +16,7 @@ export async function ztocGetFile(args: readonly string[], { output = '' }: { re
   const [digest = '', file = ''] = args;
   if (args.length !== 2) throw new CliError('ARGUMENT_MISSING', 'please provide both a ztoc digest and a filename to extract');
   const { originalDigest: layerDigest } = await artifactOf(digest, session);
-  const ztoc = Ztoc.parse(await (await session.blobs()).read(digest, MAX_ZTOC_BYTES, session.signal));
+  const ztoc = Ztoc.parse(await (await session.blobs()).read(digest, MAX_ZTOC_BYTES, session.signal), { allowEmptySpans: true });
   const columns = ztoc.columns();
   const entry = findEntry(columns, file);
   const { content } = await session.containerd();

@@ -18,7 +18,7 @@ export async function ztocInfo([digest = '']: readonly string[], _: object, sess
       'the provided digest belongs to a SOCI index. Use `soci index info` to get the detailed information about it',
     );
   }
-  const ztoc = Ztoc.parse(await (await session.blobs()).read(digest, MAX_ZTOC_BYTES, session.signal));
+  const ztoc = Ztoc.parse(await (await session.blobs()).read(digest, MAX_ZTOC_BYTES, session.signal), { allowEmptySpans: true });
   const columns = ztoc.columns();
   const files = Array.from({ length: columns.count }, (_file, i) => describeFile(ztoc, columns, i));
   const head = goJson({
