@@ -183,26 +183,26 @@ async function checkBytes({ stack, containerd, images }: Node): Promise<void> {
   }
 }
 
-/** After a cleanup there is no folder that no table knows, and no layer that no snapshot uses. */
+/** After a cleanup there is no folder that no table knows, and no layer that no snapshot uses. containerd may still be removing snapshots meanwhile, so there are several. */
 async function checkFolders({ stack, service }: Node): Promise<void> {
-  await service.cleanup();
-  const tables = await readTables(rootOf(stack));
-  const ids = new Set([...tables.ids.values()].map(String));
-  assert.deepEqual(
-    tables.snapshotFolders.filter((name) => !ids.has(name)),
-    [],
-    'folders of no snapshot',
+  let unknown: readonly string[] = [];
+  const isClean = async (): Promise<boolean> => {
+    await service.cleanup();
+    const tables = await readTables(rootOf(stack));
+    const ids = new Set([...tables.ids.values()].map(String));
+    const used = new Set((await service.list()).map(({ labels }) => labels[NAMES]?.split('/')[0]));
+    unknown = [
+      ...tables.snapshotFolders.filter((name) => !ids.has(name)),
+      ...tables.layerFolders.filter((key) => !tables.layers.has(key) || !used.has(key)),
+      ...tables.leftovers,
+    ];
+    return unknown.length === 0;
+  };
+  await waitFor(isClean, { timeoutMs: 10_000, intervalMs: 200, what: 'cleanups to leave no folder that nobody knows' }).catch(
+    (cause: unknown) => {
+      throw new Error(`folders that nobody knows: ${unknown.join(' ')}`, { cause });
+    },
   );
-  const used = new Set((await service.list()).map(({ labels }) => labels[NAMES]?.split('/')[0]));
-  assert.deepEqual(
-    tables.layerFolders.filter((key) => !tables.layers.has(key) || !used.has(key)),
-    [],
-    'folders of no layer',
-  );
-  await waitFor(async () => (await readTables(rootOf(stack))).leftovers.length === 0, {
-    timeoutMs: 5_000,
-    what: 'leftovers to be deleted',
-  });
 }
 
 async function removeAll({ stack, containerd, service }: Node): Promise<void> {
