@@ -68,14 +68,25 @@ function same(rigged: Rig, got: Uint8Array | 'EIO', offsetBytes: number, sizeByt
 }
 
 describe('LayerEngine', () => {
-  it('fetches the one span that a read needs and answers all of it', async (t) => {
+  it('fetches the span that a read needs, with the one behind it, and answers all of it', async (t) => {
     const it = await rig(t);
     same(it, await it.read(3 * SPAN + 100, 4096), 3 * SPAN + 100, 4096);
     assert.deepEqual(
       it.source.requests.map(({ offsetBytes, lengthBytes, priority }) => [offsetBytes, lengthBytes, priority]),
-      [[3 * SPAN, SPAN, 'demand']],
+      [[3 * SPAN, 2 * SPAN, 'demand']],
     );
-    assert.ok(it.layer.isPresent(3) && !it.layer.isPresent(2) && !it.layer.isPresent(4));
+    assert.ok(it.layer.isPresent(3) && !it.layer.isPresent(2));
+    same(it, await it.read(4 * SPAN, 10), 4 * SPAN, 10);
+    assert.equal(it.source.requests.filter(({ priority }) => priority === 'demand').length, 1);
+  });
+
+  it('stops fetching spans along where nobody reads them', async (t) => {
+    const it = await rig(t, 40);
+    for (const span of [5, 30, 12, 20, 2, 38, 16]) await it.read(span * SPAN, 10);
+    assert.deepEqual(
+      it.source.requests.map(({ lengthBytes }) => Math.ceil(lengthBytes / SPAN)),
+      [2, 2, 2, 2, 1, 1, 1],
+    );
   });
 
   it('fetches neighbours that are missing with one request, and lets reads join it', async (t) => {
@@ -227,8 +238,7 @@ describe('LayerEngine', () => {
     assert.deepEqual(
       it.source.requests.map(({ offsetBytes, lengthBytes }) => [offsetBytes / SPAN, Math.ceil(lengthBytes / SPAN)]),
       [
-        [0, 1],
-        [1, 1],
+        [0, 2],
         [2, 4],
       ],
     );

@@ -4,6 +4,7 @@ import type { FetchPriority } from './blob-source.ts';
 import type { SpanRun } from './fetch-spans.ts';
 import type { LayerData } from './layer-data.ts';
 import { LayerReads, type NextStep } from './layer-reads.ts';
+import { Guesses } from './guesses.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { blobLength, spanAt } from './span-index.ts';
 
@@ -48,6 +49,7 @@ export class LayerSpans {
   readonly #touched: Uint8Array;
   readonly #failedAtMs = new Map<number, number>();
   readonly #readAhead: ReadAhead;
+  readonly #guesses: Guesses;
   readonly #wanted: number[] = [];
   readonly #planned: number[] = [];
   #fillCursor = 0;
@@ -64,6 +66,7 @@ export class LayerSpans {
     );
     this.#touched = new Uint8Array(index.spanCount);
     const meanBytes = Math.max(1, index.blobSizeBytes / Math.max(1, index.spanCount));
+    this.#guesses = new Guesses(index.spanCount);
     this.#readAhead = new ReadAhead(Math.max(1, Math.floor(MAX_AHEAD_BYTES / meanBytes)));
   }
 
@@ -100,7 +103,8 @@ export class LayerSpans {
     if (this.#retryAtMs > this.#host.now()) return undefined;
     const span = takeFirst(this.#wanted, (candidate) => this.#state[candidate] === STATE.wanted);
     if (span === undefined) return undefined;
-    return this.#run(span, 'demand', (state) => state === STATE.wanted || state === STATE.planned);
+    const run = this.#run(span, 'demand', (state) => state === STATE.wanted || state === STATE.planned);
+    return this.#wanted.length === 0 && this.#guesses.isWorthwhile ? this.#withNext(run) : run;
   }
 
   /** The next request ahead of a sequential reader. */
@@ -215,6 +219,7 @@ export class LayerSpans {
       const state = this.#state[span] ?? STATE.absent;
       if (state >= STATE.planned && state <= STATE.held) this.#host.counters.readAheadUsed++;
       if (state === STATE.held) this.#announce(span);
+      this.#guesses.touched(span);
     }
     if (!isNew) return;
     const { startBytes, runsToSpan } = this.layer.index;
@@ -263,6 +268,15 @@ export class LayerSpans {
     while (joins(last + 1)) last++;
     for (let one = first; one <= last; one++) this.#state[one] = STATE.fetching;
     return { layer: this.layer, first, last, priority };
+  }
+
+  /** A run and the span behind it, which nobody asked for: it comes while the reader is busy with what it got. */
+  #withNext(run: SpanRun): SpanRun {
+    const next = run.last + 1;
+    if (this.#state[next] !== STATE.absent || next >= this.layer.index.spanCount) return run;
+    this.#state[next] = STATE.fetching;
+    this.#guesses.made(next);
+    return { ...run, last: next };
   }
 
   #announce(span: number): void {
