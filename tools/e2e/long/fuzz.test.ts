@@ -42,7 +42,7 @@ describe(`bytes from strangers, seed ${seed} (FUZZ_SEED), ${SECONDS} s each (FUZ
       assert.equal(status, 0, `${output}\nlast input: ${last}; to try it again: ${again}`);
       t.diagnostic(output.trim());
       const summary = JSON.parse(output) as Summary;
-      assert.ok(summary.inputs > 10, output);
+      assert.ok(summary.inputs > 0, output);
       assert.ok(summary.maxRssMegabytes <= maxRssMegabytes, `more than ${maxRssMegabytes} MB at seed ${seed}: ${output}`);
     });
   }
