@@ -37,7 +37,8 @@ describe('a snapshotter that is started again', () => {
       assert.equal(mounted, 2);
       await new Promise((resolve) => setTimeout(resolve, 1_500)); // what was read reaches the disk within a second
 
-      stack.snapshotter.kill(signal);
+      if (signal === 'SIGKILL') stack.snapshotter.killService(signal);
+      else stack.snapshotter.kill(signal);
       await stack.snapshotter.exited(10_000);
       await stack.registry.stop('SIGKILL');
       await stack.snapshotter.startAgain();

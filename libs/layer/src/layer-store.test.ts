@@ -6,6 +6,7 @@ import { open, readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { collectLogs } from '@soci/log';
 import { LayerEngine } from './engine.ts';
 import { fillLayer, shuffledSpans } from './fill-layer.ts';
@@ -160,6 +161,22 @@ describe('LayerStore', () => {
     const layer = await store.openLayer(key);
     assert.equal(layer.suspects.size, 0);
     assert.equal(layer.storedCount, 0);
+  });
+
+  it('flushes by itself, also when it was idle before', async (t) => {
+    const root = await temporaryFolder(t);
+    const store = await openStore(t, root);
+    const fake = await fakeLayer(store, 4, 1000);
+    await sleep(100); // some turns of the flusher with nothing to do
+    const layer = await store.openLayer(fake.key);
+    layer.stored(2, 77);
+    for (let tries = 0; layer.isDirty && tries < 200; tries++) await sleep(10);
+    const onDisk = readFileSync(layer.paths.map);
+    assert.ok(
+      onDisk.subarray(32).some((byte) => byte !== 0),
+      'the map on disk knows the span',
+    );
+    await store.release(layer);
   });
 
   it('loses nothing that was flushed, and serves nothing wrong, after kill -9 in the middle of writing', async (t) => {

@@ -69,7 +69,7 @@ export class LayerStore implements AsyncDisposable {
     this.#root = root;
     this.#log = log;
     this.#db = db;
-    this.#flusher = setInterval(() => void (this.#flushing ??= this.#flushAll()), flushMs).unref();
+    this.#flusher = setInterval(() => this.#flushSoon(), flushMs).unref();
   }
 
   /** Opens the store; what a removal or a preparation left half done is cleared away meanwhile. */
@@ -250,6 +250,12 @@ export class LayerStore implements AsyncDisposable {
       if (result.status === 'rejected') this.#log.error({ error: result.reason as unknown }, 'layer cannot be closed');
   }
 
+  #flushSoon(): void {
+    this.#flushing ??= this.#flushAll().finally(() => {
+      this.#flushing = undefined;
+    });
+  }
+
   /** One layer after the other: a disk that is slow holds one thread of the pool, not all. */
   async #flushAll(): Promise<void> {
     for (const { layer } of [...this.#open.values()]) {
@@ -260,7 +266,6 @@ export class LayerStore implements AsyncDisposable {
         this.#log.error({ error }, 'layer data cannot be flushed, will try again');
       }
     }
-    this.#flushing = undefined;
   }
 
   async #clear(paths: readonly string[]): Promise<void> {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -76,6 +77,12 @@ export class Snapshotter implements AsyncDisposable {
 
   kill(signal: NodeJS.Signals): void {
     this.#running.kill(signal);
+  }
+
+  /** Signals the service itself, the child of the launcher that this started; the launcher then ends as its child did. */
+  killService(signal: NodeJS.Signals): void {
+    const children = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8').trim().split(' ');
+    for (const child of children) process.kill(Number(child), signal);
   }
 
   /** @returns milliseconds until the process was gone */

@@ -25,7 +25,7 @@ const WORDS = 11;
 const INITIAL_ENTRIES = 512;
 const INITIAL_TEXT_BYTES = 32 * 1024;
 /** An archive of nothing but names cannot make more than this of them. */
-const MAX_TEXT_BYTES = 2 ** 29;
+const MAX_TEXT_BYTES = 2 ** 27;
 const OPAQUE_SUFFIX = new TextEncoder().encode('.wh..wh..opq');
 
 /** The entries of a layer while it is read: rows of numbers and one run of text, no object an entry. */
