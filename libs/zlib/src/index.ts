@@ -1,4 +1,4 @@
-export { SPAN_HEADROOM_BYTES } from './align-bits.ts';
+export { alignBits, SPAN_HEADROOM_BYTES } from './align-bits.ts';
 export { type Checkpoint, CheckpointedInflate, type CheckpointedInflateOptions } from './checkpointed-inflate.ts';
 export { INPUT_BYTES, type InflateEngine } from './inflate-engine.ts';
 export { inflateSpan, type InflateSpanOptions } from './inflate-span.ts';
