@@ -47,10 +47,12 @@ function serve({ fd, index, controlWords, changes }: WorkerSetup, report: (repor
     onMiss: (miss) => report({ kind: 'miss', ...miss }),
     onInit: (hasResend) => (wasInit = { hasResend }),
     onServed: (data, offsetBytes, sizeBytes) => {
-      // The kernel holds these bytes for FUSE and for EROFS already.
+      // The kernel holds these bytes for FUSE and for EROFS already. Advice costs by its length, so each block is named once, by the READ that ends it.
       if (sizeBytes < DROP_AT_LEAST_BYTES) return;
       const from = offsetBytes - (offsetBytes % DROP_ALIGN_BYTES);
-      dropPageCache(data, from, offsetBytes + sizeBytes - from);
+      const end = offsetBytes + sizeBytes;
+      const to = end - (end % DROP_ALIGN_BYTES);
+      if (to > from) dropPageCache(data, from, to - from);
     },
   });
   let wasInit: { readonly hasResend: boolean | undefined } | undefined;
