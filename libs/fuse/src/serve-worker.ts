@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { dropPageCache, errnoName, rawPread, rawRead, rawWrite } from '@soci/linux';
+import { dropPageCache, errnoName, rawPread, rawRead, rawWrite, readAhead } from '@soci/linux';
 import { Control } from './control.ts';
 import { type Miss, Responder } from './responder.ts';
 import type { Slot } from './slot.ts';
@@ -22,9 +22,11 @@ export type WorkerReport =
   | { readonly kind: 'refused'; readonly errno: string } // the kernel did not take an answer
   | { readonly kind: 'ended'; readonly reason: string };
 
+/** The largest READ there is: the kernel asks for so much only where somebody reads on. */
+const SEQUENTIAL_BYTES = 128 << 10;
+const AHEAD_BYTES = 1 << 20;
 /** The page cache gives back whole folios only, and those of a file that is read in large pieces reach this size: smaller advice does nothing. */
-const DROP_AT_LEAST_BYTES = 128 << 10;
-const DROP_ALIGN_BYTES = 4 << 20;
+const DROP_BLOCK_BYTES = 4 << 20;
 const { EAGAIN, EINTR, ENODEV, ENOENT } = constants.errno;
 
 if (parentPort !== null) {
@@ -47,11 +49,13 @@ function serve({ fd, index, controlWords, changes }: WorkerSetup, report: (repor
     onMiss: (miss) => report({ kind: 'miss', ...miss }),
     onInit: (hasResend) => (wasInit = { hasResend }),
     onServed: (data, offsetBytes, sizeBytes) => {
-      // The kernel holds these bytes for FUSE and for EROFS already. Advice costs by its length, so each block is named once, by the READ that ends it.
-      if (sizeBytes < DROP_AT_LEAST_BYTES) return;
-      const from = offsetBytes - (offsetBytes % DROP_ALIGN_BYTES);
+      if (sizeBytes < SEQUENTIAL_BYTES) return;
       const end = offsetBytes + sizeBytes;
-      const to = end - (end % DROP_ALIGN_BYTES);
+      // The disk reads on while this thread copies: once a block, one block ahead.
+      if (Math.floor(end / AHEAD_BYTES) > Math.floor(offsetBytes / AHEAD_BYTES)) readAhead(data, end + AHEAD_BYTES, AHEAD_BYTES);
+      // The kernel holds what was served for FUSE and for EROFS already. Advice costs by its length, so each block is named once, by the READ that ends it.
+      const from = offsetBytes - (offsetBytes % DROP_BLOCK_BYTES);
+      const to = end - (end % DROP_BLOCK_BYTES);
       if (to > from) dropPageCache(data, from, to - from);
     },
   });

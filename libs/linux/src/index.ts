@@ -9,6 +9,7 @@ export {
   rawPread,
   rawRead,
   rawWrite,
+  readAhead,
   UMOUNT_FLAGS,
   umountNow,
 } from './libc.ts';
