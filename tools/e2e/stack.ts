@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { describeError } from '@soci/errors';
 import { parseReference } from '@soci/image';
 import { Child, Containerd, Cri, FaultProxy, Registry, Snapshotter, waitFor } from '@soci/testing';
 import { pushLayout } from '../image/push.ts';
@@ -140,8 +141,11 @@ export async function mountView(containerd: Containerd, snapshotter: string, tar
   // Between the two calls the garbage collector may take the view: then both are made again.
   await waitFor(
     async () => {
-      await ctr('view', target, top).catch(() => undefined);
-      return (await ctr('label', target, `containerd.io/gc.root=${new Date().toISOString()}`)).length >= 0;
+      await ctr('view', target, top).catch((error: unknown) => {
+        if (!describeError(error).includes('already exists')) throw error;
+      });
+      await ctr('label', target, `containerd.io/gc.root=${new Date().toISOString()}`);
+      return true;
     },
     { timeoutMs: CONTAINERD_RECONNECT_MS, what: `a view of ${top}` },
   );
