@@ -25,7 +25,7 @@ export function toCredential(described: z.infer<typeof credentialSchema>): Crede
 /** An answer in the terms of an expectation. Rows hold invented secrets, which may be shown. */
 export function describeAnswer(answer: Answer): Outcome {
   if (answer.kind === 'not-ready') return { kind: 'not_ready' };
-  const [first, ...rest] = answer.kind === 'none' ? [ANONYMOUS] : answer.credentials;
+  const [first, ...rest] = answer.kind === 'none' ? [ANONYMOUS] : answer.candidates.map(({ credential }) => credential);
   if (first === undefined) return { kind: 'anonymous' };
   if (rest.length > 0) return { kind: 'candidates', list: [first, ...rest].map(describeCredential) };
   return describeCredential(first);

@@ -128,7 +128,7 @@ class Scene {
         : (then_lookup ?? { kind: 'basic', username: 'alice', password: 's3cret-1' });
     return described.kind === 'anonymous'
       ? { kind: 'none' }
-      : { kind: 'candidates', credentials: [toCredential(described)], origin: 'row' };
+      : { kind: 'candidates', source: 'row', candidates: [{ credential: toCredential(described), entry: 'row' }] };
   }
 
   #answer(request: RecordedRequest): ScriptedAnswer {

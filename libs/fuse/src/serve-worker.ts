@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { dropPageCache, errnoName, rawPread, rawRead, rawWrite, readAhead } from '@soci/linux';
+import { dropPageCache, errnoName, rawPread, rawRead, rawWrite } from '@soci/linux';
 import { Control } from './control.ts';
 import { type Miss, Responder } from './responder.ts';
 import type { Slot } from './slot.ts';
@@ -24,7 +24,6 @@ export type WorkerReport =
 
 /** The largest READ there is: the kernel asks for so much only where somebody reads on. */
 const SEQUENTIAL_BYTES = 128 << 10;
-const AHEAD_BYTES = 1 << 20;
 /** The page cache gives back whole folios only, and those of a file that is read in large pieces reach this size: smaller advice does nothing. */
 const DROP_BLOCK_BYTES = 4 << 20;
 const { EAGAIN, EINTR, ENODEV, ENOENT } = constants.errno;
@@ -51,8 +50,6 @@ function serve({ fd, index, controlWords, changes }: WorkerSetup, report: (repor
     onServed: (data, offsetBytes, sizeBytes) => {
       if (sizeBytes < SEQUENTIAL_BYTES) return;
       const end = offsetBytes + sizeBytes;
-      // The disk reads on while this thread copies: once a block, one block ahead.
-      if (Math.floor(end / AHEAD_BYTES) > Math.floor(offsetBytes / AHEAD_BYTES)) readAhead(data, end + AHEAD_BYTES, AHEAD_BYTES);
       // The kernel holds what was served for FUSE and for EROFS already. Advice costs by its length, so each block is named once, by the READ that ends it.
       const from = offsetBytes - (offsetBytes % DROP_BLOCK_BYTES);
       const to = end - (end % DROP_BLOCK_BYTES);

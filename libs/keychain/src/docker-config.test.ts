@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { ImageReference } from '@soci/image';
 import { collectLogs } from '@soci/log';
-import { DockerConfigSource, dockerConfigPath, type Answer, type Lookup } from './index.ts';
+import { DockerConfigSource, dockerConfigPath, originOf, type Answer, type Lookup } from './index.ts';
 
 const signal = new AbortController().signal;
 
@@ -38,7 +38,7 @@ function entry(user: string): { readonly auth: string } {
 }
 
 function user(answer: Answer): string | undefined {
-  const credential = answer.kind === 'candidates' ? answer.credentials[0] : undefined;
+  const credential = answer.kind === 'candidates' ? answer.candidates[0]?.credential : undefined;
   return credential?.kind === 'basic' ? credential.username : undefined;
 }
 
@@ -60,7 +60,10 @@ describe('DockerConfigSource', () => {
     const { source, path } = await sourceOf(t, { auths: { 'https://a.example/v2/': entry('one') } });
     const answer = await source.resolve(lookup('a.example'), signal);
     assert.ok(answer.kind === 'candidates');
-    assert.equal(answer.origin, `docker-config (https://a.example/v2/ in ${path})`);
+    assert.deepEqual(
+      answer.candidates.map((candidate) => originOf(answer.source, candidate)),
+      [`docker-config (https://a.example/v2/ in ${path})`],
+    );
   });
 
   it('takes a broken file for no credential and warns once, naming the file', async (t) => {

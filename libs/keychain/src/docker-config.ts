@@ -71,8 +71,8 @@ export class DockerConfigSource implements CredentialSource {
     return entry === undefined ? NONE : this.#candidate(entry.value, `${entry.key} in ${this.#path}`);
   }
 
-  #candidate(credential: Credential, where: string): Answer {
-    return { kind: 'candidates', credentials: [credential], origin: `${this.name} (${where})` };
+  #candidate(credential: Credential, entry: string): Answer {
+    return { kind: 'candidates', source: this.name, candidates: [{ credential, entry }] };
   }
 
   async #askHelper(helper: string, key: string, signal: AbortSignal): Promise<Credential | undefined> {

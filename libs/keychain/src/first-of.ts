@@ -1,4 +1,4 @@
-import { NONE, type Answer, type CredentialSource, type Lookup } from './source.ts';
+import { NONE, type Answer, type CredentialSource, type Lookup, type SourceChange } from './source.ts';
 
 /**
  * Asks the sources in order and gives the first answer that is not `none`, so that an error or a source that is not ready ends the search.
@@ -14,6 +14,11 @@ export function firstOf(sources: readonly CredentialSource[]): CredentialSource 
         if (answer.kind !== 'none') return answer;
       }
       return NONE;
+    },
+    onChange(listener: (change: SourceChange) => void): Disposable {
+      const subscriptions = new DisposableStack();
+      for (const source of sources) if (source.onChange !== undefined) subscriptions.use(source.onChange(listener));
+      return subscriptions;
     },
   };
 }

@@ -6,5 +6,5 @@ export { HUB_HOSTS, HUB_KEY, isHubHost } from './hub.ts';
 export { plainWords } from './plain-words.ts';
 export { Secret } from './secret.ts';
 export { SingleFlight } from './single-flight.ts';
-export type { Answer, Candidates, CredentialSource, Lookup } from './source.ts';
+export { originOf, type Answer, type Candidate, type Candidates, type CredentialSource, type Lookup, type SourceChange } from './source.ts';
 export { commandLineSource, parseUserFlag, StaticSource, type StaticSourceOptions } from './static-source.ts';

@@ -22,7 +22,7 @@ import { JsonObject, readFirstValue } from './go-json.ts';
 
 const signal = new AbortController().signal;
 const none: Answer = { kind: 'none' };
-const found: Answer = { kind: 'candidates', credentials: [basic('u', 'p')], origin: 'x' };
+const found: Answer = { kind: 'candidates', source: 'x', candidates: [{ credential: basic('u', 'p'), entry: 'y' }] };
 
 function lookup(host: string): Lookup {
   return { host, reference: new ImageReference({ host, repository: 'a' }), namespaces: [] };

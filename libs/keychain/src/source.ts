@@ -11,17 +11,34 @@ export interface Lookup {
 }
 
 export type Answer =
-  | { readonly kind: 'none' } // the next source may try
+  | { readonly kind: 'none'; readonly reason?: string } // the next source may try
   | Candidates
   | { readonly kind: 'not-ready'; readonly reason: string }; // ask again later; never the same as anonymous
 
 /** Credentials of one source. When the registry refuses them all, no other source is asked. */
 export interface Candidates {
   readonly kind: 'candidates';
+  /** Name of the source they come from. */
+  readonly source: string;
   /** Best first, at least one. */
-  readonly credentials: readonly Credential[];
-  /** Which source gave them, and which entry of it, for messages: `docker-config (registry.example.com in /root/.docker/config.json)`. */
-  readonly origin: string;
+  readonly candidates: readonly Candidate[];
+}
+
+export interface Candidate {
+  readonly credential: Credential;
+  /** Where in its source it stands, for messages: `registry.example.com in /root/.docker/config.json`, `secret team-a/pull`. */
+  readonly entry: string;
+  /** When the source got it, in milliseconds of the wall clock; left out where the source reads it afresh at every look-up. */
+  readonly sinceMs?: number;
+}
+
+/** Something in a source is no longer as it was. */
+export interface SourceChange {
+  readonly source: string;
+  /** Registry hosts, as in `Lookup.host`, for which another look-up is worth while; left out: any. */
+  readonly hosts?: readonly string[];
+  /** Fingerprints of credentials the source gives no more: what was made from them is to be dropped, and nothing else. */
+  readonly withdrawn: readonly string[];
 }
 
 /** A way to find credentials for a registry. */
@@ -31,6 +48,14 @@ export interface CredentialSource {
 
   /** @throws {KeychainError} when this source is configured for the host and failed (helper missing, timed out): the search stops */
   resolve(lookup: Lookup, signal: AbortSignal): Promise<Answer>;
+
+  /** Calls back after every change, until disposed of. Sources that never change leave it out. */
+  onChange?(listener: (change: SourceChange) => void): Disposable;
+}
+
+/** For messages: source and entry, `docker-config (registry.example.com in /root/.docker/config.json)`. */
+export function originOf(source: string, { entry }: Candidate): string {
+  return `${source} (${entry})`;
 }
 
 export const NONE: Answer = Object.freeze({ kind: 'none' });

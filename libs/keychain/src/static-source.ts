@@ -26,7 +26,7 @@ export class StaticSource implements CredentialSource {
 
   resolve(lookup: Lookup): Promise<Answer> {
     if (registryOf(lookup.host) !== this.#host) return Promise.resolve(NONE);
-    return Promise.resolve({ kind: 'candidates', credentials: [this.#credential], origin: this.name });
+    return Promise.resolve({ kind: 'candidates', source: this.name, candidates: [{ credential: this.#credential, entry: this.#host }] });
   }
 }
 

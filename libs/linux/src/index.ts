@@ -9,7 +9,6 @@ export {
   rawPread,
   rawRead,
   rawWrite,
-  readAhead,
   UMOUNT_FLAGS,
   umountNow,
 } from './libc.ts';

@@ -59,7 +59,6 @@ export interface MountRequest {
 }
 
 const MAX_MOUNT_DATA_BYTES = 4095;
-const FADV_WILLNEED = 3;
 const FADV_DONTNEED = 4;
 const FALLOC_FL_KEEP_SIZE = 0x1;
 const FALLOC_FL_PUNCH_HOLE = 0x2;
@@ -92,11 +91,6 @@ export function exitNow(status: number): never {
 /** Gives back page cache of a file range. Advice only: dirty pages stay, and so does a page of which only a part is named. @returns whether the kernel took it */
 export function dropPageCache(fd: number, offsetBytes: number, sizeBytes: number): boolean {
   return nativeFadvise(fd, offsetBytes, sizeBytes, FADV_DONTNEED) === 0;
-}
-
-/** Lets the kernel read a file range into the page cache, without waiting for it. Advice only. @returns whether the kernel took it */
-export function readAhead(fd: number, offsetBytes: number, sizeBytes: number): boolean {
-  return nativeFadvise(fd, offsetBytes, sizeBytes, FADV_WILLNEED) === 0;
 }
 
 /** Frees the blocks of a file range; it reads as zeros afterwards, and the size stays. @throws {LinuxError} with the errno: `EOPNOTSUPP` where the filesystem cannot */

@@ -211,7 +211,11 @@ describe('a refused credential', () => {
     const credentials = {
       name: 'docker-config',
       resolve: (): Promise<Answer> =>
-        Promise.resolve({ kind: 'candidates', credentials: [basic('alice', password)], origin: 'docker-config' }),
+        Promise.resolve({
+          kind: 'candidates',
+          source: 'docker-config',
+          candidates: [{ credential: basic('alice', password), entry: 'test' }],
+        }),
     };
     const { client: subject } = client(t, { credentials, clock });
     for (let i = 0; i < 4; i++) await failure(ask(subject, registry.host));
@@ -325,7 +329,11 @@ describe('where a credential must not go', () => {
     const credentials = {
       name: 'docker-config',
       resolve: ({ host }: { host: string }): Promise<Answer> =>
-        Promise.resolve({ kind: 'candidates', credentials: [basic(host === next.host ? 'next' : 'first', 'pw')], origin: 'x' }),
+        Promise.resolve({
+          kind: 'candidates',
+          source: 'x',
+          candidates: [{ credential: basic(host === next.host ? 'next' : 'first', 'pw'), entry: 'test' }],
+        }),
     };
     await client(t, { credentials }).client.fetchManifest(referenceTo(first.host), '1.0', signal);
     assert.deepEqual(shown(first), [undefined]);

@@ -1,4 +1,4 @@
-import { fingerprint, SingleFlight, type Answer, type Credential, type CredentialSource } from '@soci/keychain';
+import { ANONYMOUS, fingerprint, originOf, SingleFlight, type Answer, type Credential, type CredentialSource } from '@soci/keychain';
 import type { ImageReference } from '@soci/image';
 import type { Logger } from '@soci/log';
 import { LRUCache } from 'lru-cache';
@@ -126,10 +126,10 @@ export class Authenticator {
     signal: AbortSignal,
   ): AsyncGenerator<Authorization, void, undefined> {
     this.#remember(errand, challenge);
-    const { credentials, origin } = await this.#lookUp(errand, signal);
+    const found = await this.#lookUp(errand, signal);
     const seen = new Set<string>(tried.excluded === undefined ? [] : [tried.excluded]);
     let logins = 0;
-    for (const credential of credentials) {
+    for (const { credential, origin } of found) {
       const print = fingerprint(credential);
       if (seen.has(print)) continue;
       seen.add(print);
@@ -188,7 +188,7 @@ export class Authenticator {
   async #lookUp(
     { host, reference }: Errand,
     signal: AbortSignal,
-  ): Promise<{ readonly credentials: readonly Credential[]; readonly origin: string }> {
+  ): Promise<readonly { readonly credential: Credential; readonly origin: string }[]> {
     const source = this.#options.credentials;
     let answer: Answer;
     try {
@@ -198,8 +198,9 @@ export class Authenticator {
       throw new RegistryError('CREDENTIALS_FAILED', `credential for ${host}`, { cause });
     }
     if (answer.kind === 'not-ready') throw new RegistryError('CREDENTIALS_NOT_READY', `credential for ${host}: ${answer.reason}`);
-    if (answer.kind === 'none') return { credentials: [{ kind: 'anonymous' }], origin: `no credential (asked: ${source.name})` };
-    return answer;
+    if (answer.kind === 'none') return [{ credential: ANONYMOUS, origin: `no credential (asked: ${source.name})` }];
+    const { source: name, candidates } = answer;
+    return candidates.map((candidate) => ({ credential: candidate.credential, origin: originOf(name, candidate) }));
   }
 
   #problemOf(errand: Errand, { scheme }: UsableChallenge, credential: Credential, print: string): string | undefined {

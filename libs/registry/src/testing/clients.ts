@@ -34,7 +34,10 @@ export interface CountingSource extends CredentialSource {
 /** Gives these credentials, whoever asks; none when there are none. */
 export function sourceOf(...credentials: Credential[]): CountingSource {
   const lookups: Lookup[] = [];
-  const answer: Answer = credentials.length === 0 ? { kind: 'none' } : { kind: 'candidates', credentials, origin: 'docker-config (test)' };
+  const answer: Answer =
+    credentials.length === 0
+      ? { kind: 'none' }
+      : { kind: 'candidates', source: 'docker-config', candidates: credentials.map((credential) => ({ credential, entry: 'test' })) };
   return {
     name: 'docker-config',
     lookups,

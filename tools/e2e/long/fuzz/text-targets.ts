@@ -92,7 +92,7 @@ export function openDockerConfigs(): Promise<FuzzTarget> {
       const { log } = collectLogs();
       const source = new DockerConfigSource({ path, log, env: { PATH: directory, ...environment } });
       const answer = await source.resolve(lookup, signal);
-      assert.ok(answer.kind === 'none' || (answer.kind === 'candidates' && answer.credentials.length > 0));
+      assert.ok(answer.kind === 'none' || (answer.kind === 'candidates' && answer.candidates.length > 0));
     },
     errors: [KeychainError],
     close: async () => {
