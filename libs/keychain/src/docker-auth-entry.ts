@@ -4,6 +4,9 @@ import { JsonObject, type JsonValue } from './go-json.ts';
 const COLON = 0x3a;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
+/** Whether base64 has to end in its `=`: docker/cli wants them, the kubelet takes what comes without, too. */
+export type Padding = 'required' | 'optional';
+
 /** Why an entry cannot be used. The message never quotes the entry. */
 export class EntryError extends Error {
   override readonly name = 'EntryError';
@@ -15,7 +18,7 @@ export class EntryError extends Error {
  * @returns undefined for an entry that says nothing (`{}`, which `docker login` leaves where a helper keeps the secret)
  * @throws {EntryError}
  */
-export function credentialOf(entry: JsonValue): Credential | undefined {
+export function credentialOf(entry: JsonValue, padding: Padding = 'required'): Credential | undefined {
   if (entry === null) return undefined;
   if (!(entry instanceof JsonObject)) throw new EntryError('not an object');
   const identity = textMember(entry, 'identitytoken');
@@ -25,17 +28,18 @@ export function credentialOf(entry: JsonValue): Credential | undefined {
   const password = textMember(entry, 'password');
   if (identity !== '') return identityToken(identity);
   if (registry !== '') return registryToken(registry);
-  if (auth !== '') return decodeAuth(auth);
+  if (auth !== '') return decodeAuth(auth, padding);
   return username === '' && password === '' ? undefined : basic(username, password);
 }
 
 /**
- * Decodes `base64(user:password)` as strictly as docker/cli: padded standard base64, in which only line ends are skipped (Node's decoder accepts anything).
+ * Decodes `base64(user:password)` as strictly as docker/cli: standard base64, in which only line ends are skipped (Node's decoder accepts anything).
  *
  * @throws {EntryError}
  */
-export function decodeAuth(auth: string): Credential {
-  const text = auth.replace(/[\r\n]/g, '');
+export function decodeAuth(auth: string, padding: Padding = 'required'): Credential {
+  const bare = auth.replace(/[\r\n]/g, '');
+  const text = padding === 'optional' && !bare.includes('=') ? bare.padEnd(Math.ceil(bare.length / 4) * 4, '=') : bare;
   if (!BASE64.test(text)) throw new EntryError('auth is not padded base64');
   const bytes = Buffer.from(text, 'base64');
   const colon = bytes.indexOf(COLON);

@@ -1,6 +1,9 @@
 import type { Credential } from './credential.ts';
-import { credentialOf, decodeAuth, EntryError } from './docker-auth-entry.ts';
+import { credentialOf, decodeAuth, EntryError, type Padding } from './docker-auth-entry.ts';
 import { JsonObject, readFirstValue, type JsonValue } from './go-json.ts';
+
+/** Types of Kubernetes secrets that hold registry credentials. */
+export type PullSecretType = 'kubernetes.io/dockerconfigjson' | 'kubernetes.io/dockercfg';
 
 /** What of a config.json concerns credentials. Maps, so that no registry is called `constructor`. */
 export interface DockerConfig {
@@ -22,20 +25,39 @@ export interface DockerConfig {
 export function parseDockerConfig(text: string): DockerConfig {
   const top = readFirstValue(text)?.value ?? null;
   if (top !== null && !(top instanceof JsonObject)) throw new SyntaxError('not a JSON object');
+  const { auths, skipped } = readAuths(mergedMap(top, 'auths'), 'required');
+  const credHelpers = new Map([...mergedMap(top, 'credHelpers')].map(([key, value]) => [key, asText(value, 'credHelpers')]));
+  const stores = (top?.all('credsStore') ?? []).filter((value) => value !== null);
+  return { auths, credHelpers, credsStore: asText(stores.at(-1) ?? null, 'credsStore'), skipped };
+}
+
+/**
+ * Parses what a pull secret holds: `.dockerconfigjson`, of which helpers are taken for absent (whoever may write a secret must not choose a program that root runs),
+ * or the older `.dockercfg`, the bare map of entries.
+ *
+ * @throws {SyntaxError} the secret as a whole cannot be used
+ */
+export function parsePullSecret(type: PullSecretType, text: string): Pick<DockerConfig, 'auths' | 'skipped'> {
+  const top = readFirstValue(text)?.value ?? null;
+  if (top !== null && !(top instanceof JsonObject)) throw new SyntaxError('not a JSON object');
+  const entries = type === 'kubernetes.io/dockercfg' ? new Map(top?.members ?? []) : mergedMap(top, 'auths');
+  return readAuths(entries, 'optional');
+}
+
+/** One bad entry does not harm the others. */
+function readAuths(entries: ReadonlyMap<string, JsonValue>, padding: Padding): Pick<DockerConfig, 'auths' | 'skipped'> {
   const auths = new Map<string, Credential>();
   const skipped: { key: string; reason: string }[] = [];
-  for (const [key, entry] of mergedMap(top, 'auths')) {
+  for (const [key, entry] of entries) {
     try {
-      const credential = credentialOf(entry);
+      const credential = credentialOf(entry, padding);
       if (credential !== undefined) auths.set(key, credential);
     } catch (error) {
       if (!(error instanceof EntryError)) throw error;
       skipped.push({ key, reason: error.message });
     }
   }
-  const credHelpers = new Map([...mergedMap(top, 'credHelpers')].map(([key, value]) => [key, asText(value, 'credHelpers')]));
-  const stores = (top?.all('credsStore') ?? []).filter((value) => value !== null);
-  return { auths, credHelpers, credsStore: asText(stores.at(-1) ?? null, 'credsStore'), skipped };
+  return { auths, skipped };
 }
 
 /**

@@ -1,8 +1,10 @@
 export { ANONYMOUS, basic, fingerprint, identityToken, registryToken, type Credential } from './credential.ts';
 export { DockerConfigSource, dockerConfigPath, type DockerConfigOptions } from './docker-config.ts';
+export { parsePullSecret, type PullSecretType } from './docker-config-file.ts';
 export { KeychainError, type KeychainErrorCode } from './errors.ts';
 export { firstOf } from './first-of.ts';
 export { HUB_HOSTS, HUB_KEY, isHubHost } from './hub.ts';
+export { Keyring, type KeyringEntry } from './keyring.ts';
 export { plainWords } from './plain-words.ts';
 export { Secret } from './secret.ts';
 export { SingleFlight } from './single-flight.ts';
