@@ -31,7 +31,7 @@ export function describeAnswer(answer: Answer): Outcome {
   return describeCredential(first);
 }
 
-function describeCredential(credential: Credential): Outcome {
+export function describeCredential(credential: Credential): Outcome {
   switch (credential.kind) {
     case 'basic':
       return { kind: 'basic', username: credential.username, password: credential.password.reveal() };

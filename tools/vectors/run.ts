@@ -2,7 +2,7 @@ import type { Logger } from '@soci/log';
 import { runChallengeRow } from './challenge.ts';
 import { matches } from './compare.ts';
 import { runDockerConfigRow } from './docker-config.ts';
-import { runKeyringRow } from './keyring.ts';
+import { runKeyringRow, runPullSecretRow } from './pull-secrets.ts';
 import { runRefreshRow } from './refresh.ts';
 import type { Outcome, Row } from './row.ts';
 import { runTokenRow } from './token.ts';
@@ -21,11 +21,11 @@ const RUNNERS: ReadonlyMap<string, Runner> = new Map<string, Runner>([
   ['token', runTokenRow],
   ['refresh', runRefreshRow],
   ['k8s-keyring', runKeyringRow],
+  ['k8s-secret', runPullSecretRow],
 ]);
 
 const MISSING: ReadonlyMap<string, string> = new Map([
   ['cri', 'there is no CRI source'],
-  ['k8s-secret', 'there is no source of Kubernetes secrets'],
   ['kubelet-plugin', 'there is no source of kubelet credential provider plugins'],
   ['chain', 'two of the three sources of the chain are not there'],
 ]);

@@ -6,6 +6,7 @@ export { firstOf } from './first-of.ts';
 export { HUB_HOSTS, HUB_KEY, isHubHost } from './hub.ts';
 export { Keyring, type KeyringEntry } from './keyring.ts';
 export { plainWords } from './plain-words.ts';
+export { PullSecretSource, type PullSecret, type PullSecretSourceOptions } from './pull-secret-source.ts';
 export { Secret } from './secret.ts';
 export { SingleFlight } from './single-flight.ts';
 export { originOf, type Answer, type Candidate, type Candidates, type CredentialSource, type Lookup, type SourceChange } from './source.ts';
