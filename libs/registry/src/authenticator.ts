@@ -1,4 +1,13 @@
-import { ANONYMOUS, fingerprint, originOf, SingleFlight, type Answer, type Credential, type CredentialSource } from '@soci/keychain';
+import {
+  ANONYMOUS,
+  fingerprint,
+  originOf,
+  SingleFlight,
+  type Answer,
+  type Credential,
+  type CredentialSource,
+  type SourceChange,
+} from '@soci/keychain';
 import type { ImageReference } from '@soci/image';
 import type { Logger } from '@soci/log';
 import { LRUCache } from 'lru-cache';
@@ -29,6 +38,8 @@ export interface Authorization {
   readonly fingerprint: string;
   /** Where that credential came from, for messages. */
   readonly origin: string;
+  /** How many changes the sources had told of when the credential was looked up. */
+  readonly changes: number;
   readonly renewAtMs: number;
   readonly expiresAtMs: number;
 }
@@ -49,6 +60,7 @@ export interface AuthenticatorOptions {
 
 const MAX_LOGINS = 5;
 const MAX_TOKENS = 4096;
+const MAX_WITHDRAWN = 4096;
 const MAX_HOSTS = 512;
 const RENEW_AT_LIFE_SHARE = 0.8;
 const RENEW_BEFORE_END_MS = 5_000;
@@ -71,10 +83,15 @@ export class Authenticator {
   readonly #refusals: Refusals;
   readonly #renewing = new Set<Authorization>();
   readonly #lifetime = new AbortController();
+  /** By fingerprint: which change took a credential away. */
+  readonly #withdrawn = new LRUCache<string, number>({ max: MAX_WITHDRAWN });
+  readonly #subscription: Disposable | undefined;
+  #changes = 0;
 
   constructor(options: AuthenticatorOptions) {
     this.#options = options;
     this.#refusals = new Refusals(options.clock.nowMs);
+    this.#subscription = options.credentials.onChange?.((change) => this.#onChange(change));
   }
 
   /** The challenge this host sent last. */
@@ -126,6 +143,7 @@ export class Authenticator {
     signal: AbortSignal,
   ): AsyncGenerator<Authorization, void, undefined> {
     this.#remember(errand, challenge);
+    const changes = this.#changes; // before the look-up, whose answer a change meanwhile makes doubtful
     const found = await this.#lookUp(errand, signal);
     const seen = new Set<string>(tried.excluded === undefined ? [] : [tried.excluded]);
     let logins = 0;
@@ -140,7 +158,7 @@ export class Authenticator {
         continue;
       }
       try {
-        yield await this.#authorize(errand, challenge, { credential, print, origin, used: tried.used }, signal);
+        yield await this.#authorize(errand, challenge, { credential, print, origin, changes, used: tried.used }, signal);
       } catch (error) {
         if (!(error instanceof RegistryError) || error.code !== 'UNAUTHORIZED') throw error;
         this.#refusals.add(refusalKey(errand, print));
@@ -149,10 +167,10 @@ export class Authenticator {
     }
   }
 
-  /** It worked: used from now on. */
+  /** It worked: used from now on, unless its source has given the credential up meanwhile. */
   accept(errand: Errand, authorization: Authorization): Authorization {
     this.#refusals.clear(refusalKey(errand, authorization.fingerprint));
-    this.#current.set(errandKey(errand), authorization);
+    if (!this.#isWithdrawn(authorization)) this.#current.set(errandKey(errand), authorization);
     return authorization;
   }
 
@@ -170,7 +188,21 @@ export class Authenticator {
   }
 
   [Symbol.dispose](): void {
+    this.#subscription?.[Symbol.dispose]();
     this.#lifetime.abort();
+  }
+
+  /** Drops what was made from credentials that are gone, and nothing else; whatever was refused may be shown again. */
+  #onChange({ withdrawn }: SourceChange): void {
+    this.#changes++;
+    this.#refusals.clearAll();
+    for (const print of withdrawn) this.#withdrawn.set(print, this.#changes);
+    for (const kept of [this.#current, this.#tokens])
+      for (const [key, authorization] of kept.entries()) if (this.#isWithdrawn(authorization)) kept.delete(key);
+  }
+
+  #isWithdrawn({ fingerprint: print, changes }: Pick<Authorization, 'fingerprint' | 'changes'>): boolean {
+    return (this.#withdrawn.get(print) ?? 0) > changes;
   }
 
   /** A registry that sends to another token server than before may do so rightly; whoever reads the log can tell. */
@@ -215,15 +247,22 @@ export class Authenticator {
   async #authorize(
     errand: Errand,
     challenge: UsableChallenge,
-    login: { readonly credential: Credential; readonly print: string; readonly origin: string; readonly used: Authorization | undefined },
+    login: {
+      readonly credential: Credential;
+      readonly print: string;
+      readonly origin: string;
+      readonly changes: number;
+      readonly used: Authorization | undefined;
+    },
     signal: AbortSignal,
   ): Promise<Authorization> {
-    const { credential, print, origin } = login;
+    const { credential, print, origin, changes } = login;
     if (challenge.scheme === 'basic') {
       return {
         kind: 'basic',
         fingerprint: print,
         origin,
+        changes,
         renewAtMs: Infinity,
         expiresAtMs: Infinity,
         header: () => basicHeader(credential),
@@ -244,11 +283,12 @@ export class Authenticator {
         kind: credential.kind === 'anonymous' ? 'anonymous' : 'bearer',
         fingerprint: print,
         origin,
+        changes,
         renewAtMs,
         expiresAtMs,
         header,
       };
-      this.#tokens.set(key, authorization);
+      if (!this.#isWithdrawn(authorization)) this.#tokens.set(key, authorization);
       return authorization;
     });
   }

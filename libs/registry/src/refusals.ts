@@ -30,4 +30,8 @@ export class Refusals {
   clear(key: string): void {
     this.#entries.delete(key);
   }
+
+  clearAll(): void {
+    this.#entries.clear();
+  }
 }
