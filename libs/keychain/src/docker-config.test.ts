@@ -4,9 +4,10 @@ import { chmod, chown, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { ImageReference } from '@soci/image';
 import { collectLogs } from '@soci/log';
-import { DockerConfigSource, dockerConfigPath, originOf, type Answer, type Lookup } from './index.ts';
+import { DockerConfigSource, dockerConfigPath, fingerprint, originOf, type Answer, type Lookup, type SourceChange } from './index.ts';
 
 const signal = new AbortController().signal;
 
@@ -64,6 +65,29 @@ describe('DockerConfigSource', () => {
       answer.candidates.map((candidate) => originOf(answer.source, candidate)),
       [`docker-config (https://a.example/v2/ in ${path})`],
     );
+  });
+
+  it('withdraws what an edit took away, within seconds and without a look-up, and watches no longer than it has to', async (t) => {
+    const { source, path } = await sourceOf(t, { auths: { 'a.example': entry('one'), 'b.example': entry('two') } });
+    const answer = await source.resolve(lookup('a.example'), signal);
+    assert.ok(answer.kind === 'candidates');
+    const changes: SourceChange[] = [];
+    const { promise: changed, resolve: onChanged } = Promise.withResolvers<undefined>();
+    const subscription = source.onChange((change) => {
+      changes.push(change);
+      onChanged(undefined);
+    });
+    t.after(() => subscription[Symbol.dispose]());
+    await delay(1_200); // the first look of the watcher, from which on it sees changes
+    await writeFile(`${path}.new`, JSON.stringify({ auths: { 'a.example': entry('three'), 'b.example': entry('two') } }), { mode: 0o600 });
+    await rename(`${path}.new`, path);
+    await Promise.race([changed, delay(2_500)]);
+    const [first] = answer.candidates.map(({ credential }) => fingerprint(credential));
+    assert.deepEqual(changes, [{ source: 'docker-config', withdrawn: [first] }]);
+    subscription[Symbol.dispose]();
+    await rm(path);
+    await source.resolve(lookup('a.example'), signal);
+    assert.equal(changes.length, 1);
   });
 
   it('takes a broken file for no credential and warns once, naming the file', async (t) => {

@@ -1,13 +1,15 @@
+import { unwatchFile, watchFile } from 'node:fs';
 import { homedir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describeError, isNotFound } from '@soci/errors';
 import type { Logger } from '@soci/log';
-import type { Credential } from './credential.ts';
+import { ChangeListeners } from './change-listeners.ts';
+import { fingerprint, type Credential } from './credential.ts';
 import { parseDockerAuthConfig, parseDockerConfig, type DockerConfig } from './docker-config-file.ts';
 import { configKey, findByRepository } from './docker-config-key.ts';
 import { KeychainError } from './errors.ts';
 import { CredentialHelpers } from './helper.ts';
-import { NONE, type Answer, type CredentialSource, type Lookup } from './source.ts';
+import { NONE, type Answer, type CredentialSource, type Lookup, type SourceChange } from './source.ts';
 import { readTrustedFile, UntrustedFileError } from './trusted-file.ts';
 
 export interface DockerConfigOptions {
@@ -24,6 +26,8 @@ export interface DockerConfigOptions {
 
 const MAX_CONFIG_BYTES = 1024 * 1024;
 const READABLE_BY_OTHERS = 0o044;
+const LOOK_EVERY_MS = 1_000;
+const LOOK_TIMEOUT_MS = 10_000;
 
 /**
  * Where docker/cli keeps its configuration: `$DOCKER_CONFIG/config.json`, or `.docker/config.json` in the home directory. Without `$HOME`, as in a systemd unit,
@@ -36,7 +40,8 @@ export function dockerConfigPath(env: Readonly<Record<string, string | undefined
 
 /**
  * Reads credentials that `docker login` left in config.json, or asks the helpers named there. For one registry, in this order: `DOCKER_AUTH_CONFIG`, `credHelpers`,
- * `credsStore`, `auths`; a helper, once chosen, is final. The file is read again whenever it has changed.
+ * `credsStore`, `auths`; a helper, once chosen, is final. The file is read again whenever it has changed;
+ * while somebody wants to know of changes it is looked at every second, by its path, since tools put a new file in the place of the old one.
  */
 export class DockerConfigSource implements CredentialSource {
   readonly name = 'docker-config';
@@ -45,6 +50,11 @@ export class DockerConfigSource implements CredentialSource {
   readonly #owners: readonly number[];
   readonly #fromEnvironment: ReadonlyMap<string, Credential>;
   readonly #helpers: CredentialHelpers;
+  readonly #listeners = new ChangeListeners();
+  readonly #onFileChange = (): void => {
+    this.#load(AbortSignal.timeout(LOOK_TIMEOUT_MS)).catch((error: unknown) => this.#warnOnce(error));
+  };
+  #watchers = 0;
   #current: { readonly version: string; readonly config: DockerConfig | undefined } | undefined;
   #lastProblem = '';
 
@@ -71,6 +81,28 @@ export class DockerConfigSource implements CredentialSource {
     return entry === undefined ? NONE : this.#candidate(entry.value, `${entry.key} in ${this.#path}`);
   }
 
+  /** Of what helpers gave nothing is known: they are asked again when a registry refuses it. */
+  onChange(listener: (change: SourceChange) => void): Disposable {
+    const subscription = this.#listeners.add(listener);
+    if (this.#watchers++ === 0) watchFile(this.#path, { persistent: false, interval: LOOK_EVERY_MS }, this.#onFileChange);
+    const resources = new DisposableStack();
+    resources.use(subscription);
+    resources.defer(() => {
+      if (--this.#watchers === 0) unwatchFile(this.#path, this.#onFileChange);
+    });
+    return resources;
+  }
+
+  /** What a new version of the file no longer gives is withdrawn; a file that is gone or not to be trusted gives nothing. */
+  #replace(next: { readonly version: string; readonly config: DockerConfig | undefined } | undefined): void {
+    const before = this.#current;
+    this.#current = next;
+    if (before?.version === next?.version) return;
+    const kept = new Set([...(next?.config?.auths.values() ?? [])].map(fingerprint));
+    const withdrawn = [...(before?.config?.auths.values() ?? [])].map(fingerprint).filter((print) => !kept.has(print));
+    this.#listeners.tell({ source: this.name, withdrawn });
+  }
+
   #candidate(credential: Credential, entry: string): Answer {
     return { kind: 'candidates', source: this.name, candidates: [{ credential, entry }] };
   }
@@ -92,12 +124,12 @@ export class DockerConfigSource implements CredentialSource {
         { knownVersion: this.#current?.version, maxBytes: MAX_CONFIG_BYTES, owners: this.#owners },
         signal,
       );
-      if (file.text !== undefined) this.#current = { version: file.version, config: this.#parse(file.text, file.mode) };
+      if (file.text !== undefined) this.#replace({ version: file.version, config: this.#parse(file.text, file.mode) });
       this.#lastProblem = '';
       return this.#current?.config;
     } catch (cause) {
       if (signal.aborted) throw cause;
-      this.#current = undefined;
+      this.#replace(undefined);
       if (cause instanceof UntrustedFileError)
         throw new KeychainError('SOURCE_UNTRUSTED', `${this.name}: ${this.#path} is not to be trusted`, { cause });
       if (!isNotFound(cause)) this.#warnOnce(cause);
