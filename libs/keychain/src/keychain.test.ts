@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { inspect } from 'node:util';
 import { ImageReference } from '@soci/image';
+import { collectLogs } from '@soci/log';
 import {
   ANONYMOUS,
   basic,
@@ -11,6 +12,7 @@ import {
   KeychainError,
   parseUserFlag,
   plainWords,
+  PullSecretSource,
   Secret,
   SingleFlight,
   StaticSource,
@@ -192,4 +194,21 @@ describe('plainWords', () => {
   ] as const) {
     it(JSON.stringify(output), () => assert.equal(plainWords(output), want));
   }
+});
+
+describe('changes of a chain', () => {
+  it('are those of each of its sources, until disposed of', () => {
+    const { log } = collectLogs();
+    const first = new PullSecretSource({ log });
+    const second = new PullSecretSource({ log });
+    const silent: CredentialSource = { name: 'silent', resolve: () => Promise.resolve({ kind: 'none' }) };
+    let told = 0;
+    const subscription = firstOf([first, silent, second]).onChange?.(() => (told += 1));
+    first.markSynced();
+    second.markSynced();
+    assert.equal(told, 2);
+    subscription?.[Symbol.dispose]();
+    first.put({ namespace: 'ns', name: 'pull', type: 'kubernetes.io/dockercfg', document: '{}' });
+    assert.equal(told, 2);
+  });
 });

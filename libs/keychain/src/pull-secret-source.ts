@@ -14,7 +14,7 @@ export interface PullSecret {
   readonly document: string | undefined;
 }
 
-/** A secret that was read, or is known and has never been readable. */
+/** The last good value of a secret. */
 interface KnownSecret {
   readonly namespace: string;
   readonly name: string;
