@@ -84,7 +84,8 @@ function lookupOfHost(text: string): Lookup {
   return { host, reference: new ImageReference({ host, repository }), namespaces: [] };
 }
 
-function lookupOfReference(text: string): Lookup {
+/** What is asked for an image where its own registry challenges. */
+export function lookupOfReference(text: string): Lookup {
   const reference = parseReference(text);
   return { host: reference.host === 'docker.io' ? HUB_API_HOST : reference.host, reference, namespaces: [] };
 }

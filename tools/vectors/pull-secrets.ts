@@ -1,8 +1,9 @@
 import { parseReference } from '@soci/image';
-import { Keyring, parsePullSecret, PullSecretSource, type KeyringEntry, type PullSecretType } from '@soci/keychain';
+import { Keyring, parsePullSecret, PullSecretSource, type Candidate, type KeyringEntry, type PullSecretType } from '@soci/keychain';
 import type { Logger } from '@soci/log';
 import { z } from 'zod';
 import { describeAnswer, describeCredential } from './credentials.ts';
+import { lookupOfReference } from './docker-config.ts';
 import type { Outcome, Row } from './row.ts';
 
 const DATA_MEMBER: Readonly<Record<PullSecretType, string>> = {
@@ -18,9 +19,6 @@ const event = z.discriminatedUnion('op', [
 ]);
 const input = z.object({ secrets: z.array(secret), events: z.array(event).default([]), synced: z.boolean().default(true) });
 
-/** Where a Hub image's requests go. */
-const HUB_API_HOST = 'registry-1.docker.io';
-
 /** Runs a row of source `k8s-keyring`: every credential the keyring gives, in its order. */
 export function runKeyringRow(row: Row): Outcome {
   const entries: KeyringEntry[] = [];
@@ -31,7 +29,7 @@ export function runKeyringRow(row: Row): Outcome {
   }
   const { host, repository } = parseReference(row.ref_or_host);
   const candidates = new Keyring(entries).match(host, repository);
-  return { kind: 'candidates', list: candidates.map(({ credential }) => withoutKind(describeCredential(credential))) };
+  return listOf(candidates);
 }
 
 /** Runs a row of source `k8s-secret`. A row that expects one credential means the one that is tried first. */
@@ -44,13 +42,11 @@ export async function runPullSecretRow(row: Row, log: Logger, signal: AbortSigna
     if (change.op === 'update') put(source, change.secret);
     else source.remove(change.secret.namespace, change.secret.name);
   }
-  const reference = parseReference(row.ref_or_host);
-  const host = reference.host === 'docker.io' ? HUB_API_HOST : reference.host;
   signal.throwIfAborted();
-  const answer = await source.resolve({ host, reference, namespaces: [] });
+  const answer = await source.resolve(lookupOfReference(row.ref_or_host));
   if (answer.kind !== 'candidates') return describeAnswer(answer);
   if (row.expect.kind !== 'candidates') return describeAnswer({ ...answer, candidates: answer.candidates.slice(0, 1) });
-  return { kind: 'candidates', list: answer.candidates.map(({ credential }) => withoutKind(describeCredential(credential))) };
+  return listOf(answer.candidates);
 }
 
 /** The API server sends the two types of its field selector and nothing else. */
@@ -60,6 +56,11 @@ function put(source: PullSecretSource, { namespace, name, type, data }: Secret):
 
 function isPullSecretType(type: string): type is PullSecretType {
   return Object.hasOwn(DATA_MEMBER, type);
+}
+
+/** Rows write a list of logins without their kind. */
+function listOf(candidates: readonly Candidate[]): Outcome {
+  return { kind: 'candidates', list: candidates.map(({ credential }) => withoutKind(describeCredential(credential))) };
 }
 
 function withoutKind({ kind, ...members }: Outcome): object {

@@ -1,3 +1,4 @@
+import { fingerprint, type Credential } from './credential.ts';
 import type { SourceChange } from './source.ts';
 
 /** Who wants to know of changes of one source. */
@@ -13,4 +14,10 @@ export class ChangeListeners {
   tell(change: SourceChange): void {
     for (const listener of this.#listeners) listener(change);
   }
+}
+
+/** Fingerprints of what was given before and is not given now, under whatever key. */
+export function withdrawnBetween(before: Iterable<Credential>, after: Iterable<Credential>): readonly string[] {
+  const kept = new Set(Array.from(after, fingerprint));
+  return Array.from(before, fingerprint).filter((print) => !kept.has(print));
 }

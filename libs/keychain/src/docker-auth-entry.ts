@@ -18,7 +18,7 @@ export class EntryError extends Error {
  * @returns undefined for an entry that says nothing (`{}`, which `docker login` leaves where a helper keeps the secret)
  * @throws {EntryError}
  */
-export function credentialOf(entry: JsonValue, padding: Padding = 'required'): Credential | undefined {
+export function credentialOf(entry: JsonValue, padding: Padding): Credential | undefined {
   if (entry === null) return undefined;
   if (!(entry instanceof JsonObject)) throw new EntryError('not an object');
   const identity = textMember(entry, 'identitytoken');

@@ -3,8 +3,8 @@ import { homedir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describeError, isNotFound } from '@soci/errors';
 import type { Logger } from '@soci/log';
-import { ChangeListeners } from './change-listeners.ts';
-import { fingerprint, type Credential } from './credential.ts';
+import { ChangeListeners, withdrawnBetween } from './change-listeners.ts';
+import type { Credential } from './credential.ts';
 import { parseDockerAuthConfig, parseDockerConfig, type DockerConfig } from './docker-config-file.ts';
 import { configKey, findByRepository } from './docker-config-key.ts';
 import { KeychainError } from './errors.ts';
@@ -98,8 +98,7 @@ export class DockerConfigSource implements CredentialSource {
     const before = this.#current;
     this.#current = next;
     if (before?.version === next?.version) return;
-    const kept = new Set([...(next?.config?.auths.values() ?? [])].map(fingerprint));
-    const withdrawn = [...(before?.config?.auths.values() ?? [])].map(fingerprint).filter((print) => !kept.has(print));
+    const withdrawn = withdrawnBetween(before?.config?.auths.values() ?? [], next?.config?.auths.values() ?? []);
     this.#listeners.tell({ source: this.name, withdrawn });
   }
 

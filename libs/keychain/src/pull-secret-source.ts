@@ -1,6 +1,6 @@
 import type { Logger } from '@soci/log';
-import { ChangeListeners } from './change-listeners.ts';
-import { fingerprint, type Credential } from './credential.ts';
+import { ChangeListeners, withdrawnBetween } from './change-listeners.ts';
+import type { Credential } from './credential.ts';
 import { parsePullSecret, type PullSecretType } from './docker-config-file.ts';
 import { Keyring, type KeyringEntry } from './keyring.ts';
 import { NONE, type Answer, type CredentialSource, type Lookup, type SourceChange } from './source.ts';
@@ -106,9 +106,8 @@ export class PullSecretSource implements CredentialSource {
 
   #changed(before: KnownSecret | undefined, after: ReadonlyMap<string, Credential>): void {
     this.#keyring = undefined;
-    const kept = new Set([...after.values()].map(fingerprint));
-    const withdrawn = [...(before?.auths.values() ?? [])].map(fingerprint).filter((print) => !kept.has(print));
-    if (this.#isSynced) this.#listeners.tell({ source: this.name, withdrawn });
+    if (!this.#isSynced) return; // nothing was given yet
+    this.#listeners.tell({ source: this.name, withdrawn: withdrawnBetween(before?.auths.values() ?? [], after.values()) });
   }
 
   *#entries(): Iterable<KeyringEntry> {
