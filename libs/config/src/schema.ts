@@ -22,7 +22,12 @@ const flag = (value: boolean) => z.boolean().default(value);
 const text = (value: string) => z.string().default(value);
 const int = (value: number) => z.int().default(value);
 
-const mirror = z.object({ host: z.string(), insecure: flag(false), request_timeout_sec: int(0) });
+const mirror = z.object({
+  host: z.string(),
+  insecure: flag(false),
+  request_timeout_sec: int(0),
+  credentials: z.enum(['mirror', 'origin']).default('mirror'),
+});
 const decompressor = z.object({ path: z.string(), args: z.array(z.string()).default([]) });
 
 const http = z.object({
@@ -58,7 +63,7 @@ const parallelPull = z.object({
   decompress_streams: z.record(z.string(), decompressor).optional(),
 });
 
-/** The keys of config.toml by table, in the order in which they are printed. The first group are those of the Go snapshotter; `[blob] read_timeout_sec` and `[registry_fetcher]` are ours. */
+/** The keys of config.toml by table, in the order in which they are printed. The first group are those of the Go snapshotter; ours are `[blob] read_timeout_sec`, `[kubeconfig_keychain] namespaces`, `[resolver] config_path`, a mirror's `credentials` and the tables from `[credentials]` on. */
 export const configSchema = z.object({
   http_cache_type: text(''),
   filesystem_cache_type: text(''),
@@ -109,16 +114,22 @@ export const configSchema = z.object({
       parallel_pull_unpack: parallelPull.prefault({}),
     })
     .prefault({}),
-  kubeconfig_keychain: z.object({ enable_keychain: flag(false), kubeconfig_path: text('') }).prefault({}),
+  kubeconfig_keychain: z
+    .object({ enable_keychain: flag(false), kubeconfig_path: text(''), namespaces: z.array(z.string()).default([]) })
+    .prefault({}),
   cri_keychain: z.object({ enable_keychain: flag(false), image_service_path: text('/run/containerd/containerd.sock') }).prefault({}),
   resolver: z
     .object({
       auth_client_ttl_sec: orDefault(3_600),
       enable_auth_client_sharing: flag(false),
+      config_path: text('/etc/containerd/certs.d'),
       host: z.record(z.string(), z.object({ mirrors: z.array(mirror).default([]) })).optional(),
     })
     .prefault({}),
   snapshotter: z.object({ min_layer_size: int(0), allow_invalid_mounts_on_restart: flag(false) }).prefault({}),
+  credentials: z.object({ isolation: z.enum(['node', 'namespace']).default('node') }).prefault({}),
+  credential_plugins: z.object({ config_path: text(''), bin_dir: text('') }).prefault({}),
+  admin: z.object({ address: text('/run/soci-snapshotter-grpc/admin.sock') }).prefault({}),
   registry_fetcher: z.object({ address: text('/run/soci-snapshotter-grpc/registry-fetcher.sock') }).prefault({}),
 });
 
@@ -152,11 +163,8 @@ export const KEYS_WITHOUT_EFFECT: ReadonlyMap<string, string> = new Map([
   ['background_fetch.emit_metric_period_sec', 'the queue is measured when it is asked for'],
   ['prefetch.max_concurrency', 'prefetched spans share the bounds of read-ahead'],
   ['pull_modes.parallel_pull_unpack', 'not built yet'],
-  ['kubeconfig_keychain', 'not built yet'],
-  ['cri_keychain', 'not built yet'],
   ['resolver.auth_client_ttl_sec', 'tokens live as long as their issuer says'],
   ['resolver.enable_auth_client_sharing', 'tokens are shared by the credential they were made from'],
-  ['resolver.host', 'not built yet'],
   ['snapshotter.min_layer_size', 'no layer of an image with an index is left to the container runtime'],
   ['snapshotter.allow_invalid_mounts_on_restart', 'a snapshot that cannot be restored is always kept and tried again on use'],
 ]);
