@@ -2,6 +2,7 @@ import { DEFAULT_ADDRESS } from '@soci/config';
 import { createFetcher } from '@soci/fetcher';
 import { inheritedFuse } from '@soci/fuse/launcher';
 import { exitNow } from '@soci/linux';
+import { createMetrics } from '@soci/metrics';
 import { runService, type ServiceContext } from '@soci/process';
 import { serveSnapshotter } from '@soci/snapshots';
 
@@ -16,9 +17,10 @@ const service = {
 
 /** The snapshotter and the fetcher in one process, behind one socket. */
 async function main(context: ServiceContext, signal: AbortSignal): Promise<void> {
+  const metrics = createMetrics({ processMetrics: true });
   await using parts = createFetcher({ ...context, env: process.env });
   await serveSnapshotter(
-    { ...context, name: service.name, fuse: inheritedFuse(process.env), fetcher: parts.fetcher, env: process.env },
+    { ...context, name: service.name, metrics, fuse: inheritedFuse(process.env), fetcher: parts.fetcher, env: process.env },
     signal,
   );
 }

@@ -2,7 +2,7 @@ import { DEFAULT_ADDRESS, type SnapshotterConfig } from '@soci/config';
 import { activationEnvironment, type InheritedFuse, isLaunched } from '@soci/fuse/launcher';
 import { notifySystemd } from '@soci/linux';
 import type { Logger } from '@soci/log';
-import { createMetrics, serveMetrics } from '@soci/metrics';
+import { type Metrics, serveMetrics } from '@soci/metrics';
 import { untilAborted } from '@soci/process';
 import { serveGrpc } from '@soci/rpc';
 import { createSnapshotter } from './create-snapshotter.ts';
@@ -20,6 +20,8 @@ export interface ServeSnapshotterOptions {
   /** For systemd's sockets. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: Logger;
+  /** Where the snapshotter counts, served where the configuration wants it. */
+  readonly metrics: Metrics;
 }
 
 /**
@@ -28,10 +30,9 @@ export interface ServeSnapshotterOptions {
  * @throws when layers can be served no more though the kernel can: whoever supervises the process starts it again, and that mounts them
  */
 export async function serveSnapshotter(
-  { name, config, address, root, fuse, fetcher, env, log }: ServeSnapshotterOptions,
+  { name, config, address, root, fuse, fetcher, env, log, metrics }: ServeSnapshotterOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const metrics = createMetrics({ processMetrics: true });
   const { promise: broken, reject: onBroken } = Promise.withResolvers<never>();
   broken.catch(() => undefined); // looked at below, once all is started
   await using snapshotter = await createSnapshotter({ config, root, fuse, fetcher, log, metrics, onBroken }, signal);
