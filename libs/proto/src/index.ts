@@ -12,6 +12,7 @@ export * as version from './gen/vendor/containerd/services/version/v1/version.ts
 export * as cri from './gen/vendor/cri/runtime/v1/api.ts';
 export * as health from './gen/vendor/grpc/health/v1/health.ts';
 export * as fetch from './gen/soci/fetch/v1/fetch.ts';
+export * as status from './gen/soci/status/v1/status.ts';
 export type { Descriptor } from './gen/vendor/containerd/types/descriptor.ts';
 export type { Mount } from './gen/vendor/containerd/types/mount.ts';
 export type { Platform } from './gen/vendor/containerd/types/platform.ts';

@@ -1,1 +1,6 @@
-export {};
+export { type CredentialsReport, type EntryReport, type SourceReport, type Verdict } from './credentials-report.ts';
+export { type ReportedSource } from './credentials-survey.ts';
+export { StatusError, type StatusErrorCode } from './errors.ts';
+export { openStatus, type CredentialsRequest, type StatusClient } from './open-status.ts';
+export { serveAdmin, type ServeAdminOptions } from './serve-admin.ts';
+export { statusService, type StatusServiceOptions } from './status-service.ts';
