@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, request as send, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { basicLogin } from './basic-login.ts';
 
 /** What happens to one request: it passes, never gets an answer, gets another status, or one byte of its answer is changed. */
 export type Fault =
@@ -15,6 +16,9 @@ export interface SeenRequest {
   readonly path: string;
   readonly range: string | undefined;
   readonly authorized: boolean;
+  /** Of a login by HTTP Basic. */
+  readonly user: string | undefined;
+  readonly userAgent: string;
 }
 
 /** Stands before a registry on a loopback port and does to its answers what a test says. */
@@ -45,7 +49,14 @@ export class FaultProxy implements AsyncDisposable {
 
   #serve(request: IncomingMessage, response: ServerResponse): void {
     const { method = 'GET', url = '/', headers } = request;
-    const seen = { method, path: url, range: headers.range, authorized: headers.authorization !== undefined };
+    const seen = {
+      method,
+      path: url,
+      range: headers.range,
+      authorized: headers.authorization !== undefined,
+      user: basicLogin(headers.authorization)?.username,
+      userAgent: headers['user-agent'] ?? '',
+    };
     this.seen.push(seen);
     const fault = this.fault(seen);
     if (fault.kind === 'hang') return;

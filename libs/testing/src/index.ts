@@ -9,3 +9,5 @@ export { missingKubePrograms } from './kube-programs.ts';
 export { freePort } from './ports.ts';
 export { Snapshotter, type SnapshotterOptions } from './snapshotter.ts';
 export { Registry, type RegistryOptions, type Served } from './registry.ts';
+export type { LoggedRequest } from './registry-log.ts';
+export { TokenServer, type MayRead, type TokenRequest, type TokenServerOptions } from './token-server.ts';

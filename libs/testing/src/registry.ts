@@ -1,9 +1,11 @@
 import { execFile } from 'node:child_process';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Child } from './child.ts';
 import { freePort } from './ports.ts';
+import { loggedRequests, type LoggedRequest } from './registry-log.ts';
+import type { TokenServer } from './token-server.ts';
 
 const run = promisify(execFile);
 
@@ -12,6 +14,12 @@ export interface RegistryOptions {
   readonly directory: string;
   /** Asked of everybody by HTTP Basic, where given. */
   readonly login?: { readonly username: string; readonly password: string };
+  /** More of them: name to password. */
+  readonly logins?: Readonly<Record<string, string>>;
+  /** Whose tokens are asked of everybody, where given; then nobody logs in here. */
+  readonly tokens?: TokenServer;
+  /** Writes a longer log, from which `requests` can tell who asked. */
+  readonly logUsers?: boolean;
 }
 
 export interface Served {
@@ -32,28 +40,27 @@ export class Registry implements AsyncDisposable {
     this.host = host;
   }
 
-  static async start({ directory, login }: RegistryOptions): Promise<Registry> {
+  static async start({ directory, login, logins = {}, tokens, logUsers = false }: RegistryOptions): Promise<Registry> {
     await mkdir(join(directory, 'data'), { recursive: true });
-    const host = `127.0.0.1:${await freePort()}`;
-    const passwords = join(directory, 'htpasswd');
-    if (login !== undefined) await run('htpasswd', ['-Bbc', '-C', '5', passwords, login.username, login.password]);
+    const registry = new Registry(directory, `127.0.0.1:${await freePort()}`);
+    const all = { ...logins, ...(login === undefined ? {} : { [login.username]: login.password }) };
+    const isPrivate = Object.keys(all).length > 0;
+    if (isPrivate) await registry.setLogins(all);
+    const basic = isPrivate ? { auth: { htpasswd: { realm: 'test', path: registry.#passwords } } } : {};
     const config = {
       version: '0.1',
-      log: { level: 'info', formatter: 'json', accesslog: { disabled: false } },
+      log: { level: logUsers ? 'debug' : 'info', formatter: 'json', accesslog: { disabled: false } },
       storage: { filesystem: { rootdirectory: join(directory, 'data') }, delete: { enabled: true } },
-      http: { addr: host },
-      ...(login === undefined ? {} : { auth: { htpasswd: { realm: 'test', path: passwords } } }),
+      http: { addr: registry.host },
+      ...(tokens === undefined ? basic : { auth: { token: tokenAuth(tokens) } }),
     };
     await writeFile(join(directory, 'config.yml'), JSON.stringify(config)); // YAML takes JSON
-    const registry = new Registry(directory, host);
     await registry.startAgain();
     return registry;
   }
 
   async startAgain(): Promise<void> {
-    const child = new Child('docker-registry', ['serve', join(this.#directory, 'config.yml')], {
-      logPath: join(this.#directory, 'registry.log'),
-    });
+    const child = new Child('docker-registry', ['serve', join(this.#directory, 'config.yml')], { logPath: this.#log });
     this.#child = await child.ready(async () => (await fetch(`http://${this.host}/v2/`)).status > 0);
   }
 
@@ -62,20 +69,43 @@ export class Registry implements AsyncDisposable {
     await this.#child?.exited();
   }
 
+  /** Replaces who may log in: name to password. The registry looks at its password file at every login. */
+  async setLogins(logins: Readonly<Record<string, string>>): Promise<void> {
+    const next = `${this.#passwords}.next`;
+    await writeFile(next, '');
+    for (const [username, password] of Object.entries(logins)) await run('htpasswd', ['-Bb', '-C', '5', next, username, password]);
+    await rename(next, this.#passwords);
+  }
+
   /** What the access log says was served since the start of the log. */
   async served(): Promise<Served> {
     let requests = 0;
     let bytes = 0;
-    for (const [, method, , size] of (await readFile(join(this.#directory, 'registry.log'), 'utf8')).matchAll(
-      /"(GET|HEAD) [^ ]+ HTTP\/1\.1" (\d+) (\d+)/g,
-    )) {
+    for (const [, method, , size] of (await readFile(this.#log, 'utf8')).matchAll(/"(GET|HEAD) [^ ]+ HTTP\/1\.1" (\d+) (\d+)/g)) {
       requests++;
       if (method === 'GET') bytes += Number(size);
     }
     return { requests, bytes };
   }
 
+  /** What was asked since the start of the log; and as whom, where `logUsers` was given. */
+  async requests(): Promise<readonly LoggedRequest[]> {
+    return loggedRequests(await readFile(this.#log, 'utf8'));
+  }
+
+  get #log(): string {
+    return join(this.#directory, 'registry.log');
+  }
+
+  get #passwords(): string {
+    return join(this.#directory, 'htpasswd');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#child?.stop();
   }
+}
+
+function tokenAuth({ realm, service, issuer, certificatePath }: TokenServer): Readonly<Record<string, string>> {
+  return { realm, service, issuer, rootcertbundle: certificatePath };
 }
