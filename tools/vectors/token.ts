@@ -71,7 +71,7 @@ async function exchangeTwice(described: Input, log: Logger, signal: AbortSignal)
   const credentials = new StaticSource({ name: 'row', credential: ANONYMOUS, host: 'registry.example.com' });
   const authenticator = new Authenticator({ credentials, exchange, clock, log });
   const reference = new ImageReference({ host: 'registry.example.com', repository: 'team/app' });
-  const errand = { host: reference.host, registry: new URL(described.registry), reference, scopes: SCOPES };
+  const errand = { host: reference.host, registry: new URL(described.registry), reference, namespaces: [], scopes: SCOPES };
   let firstError: unknown;
   for (let attempt = 0; attempt < 2; attempt++) {
     try {

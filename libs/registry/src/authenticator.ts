@@ -1,18 +1,10 @@
-import {
-  ANONYMOUS,
-  fingerprint,
-  originOf,
-  SingleFlight,
-  type Answer,
-  type Credential,
-  type CredentialSource,
-  type SourceChange,
-} from '@soci/keychain';
+import { fingerprint, SingleFlight, type Credential, type CredentialSource, type SourceChange } from '@soci/keychain';
 import type { ImageReference } from '@soci/image';
 import type { Logger } from '@soci/log';
 import { LRUCache } from 'lru-cache';
 import type { BearerChallenge, UsableChallenge } from './challenge.ts';
 import type { Clock } from './clock.ts';
+import { CredentialLookup } from './credential-lookup.ts';
 import { RegistryError } from './errors.ts';
 import { Refusals } from './refusals.ts';
 import { cleanScopes } from './scopes.ts';
@@ -20,11 +12,13 @@ import { basicHeader, type TokenExchange } from './token-exchange.ts';
 
 /** What is to be done at which registry. */
 export interface Errand {
-  /** The registry as sources know it: lower case, with the port if the reference has one (`:443`, too). */
+  /** What sources are asked for: lower case, with the port if it was written (`:443`, too). Of a mirror it may be the host that it stands for. */
   readonly host: string;
-  /** The registry's own address: scheme and host that credentials are for. */
+  /** Where the registry's interface begins, `https://registry.example.com/v2/`: what is learnt and kept belongs to it alone. */
   readonly registry: URL;
   readonly reference: ImageReference;
+  /** Kubernetes namespaces it is done for, sorted; empty when unknown. */
+  readonly namespaces: readonly string[];
   /** What the request needs: `repository:team/app:pull`. */
   readonly scopes: readonly string[];
 }
@@ -51,14 +45,31 @@ export interface Rejection {
   readonly cause?: RegistryError;
 }
 
+/** What one request has shown so far. */
+export interface Tried {
+  /** What it went with at first. */
+  readonly used: Authorization | undefined;
+  /** Fingerprint of a credential that is not to be shown again. */
+  readonly excluded?: string;
+  /** What could not be used is added. */
+  readonly rejections: Rejection[];
+  /** A source dropped what it kept of a refused credential: another look-up may give something else. */
+  isStale?: boolean;
+}
+
 export interface AuthenticatorOptions {
   readonly credentials: CredentialSource;
   readonly exchange: TokenExchange;
   readonly clock: Clock;
   readonly log: Logger;
+  /** See `CredentialLookupOptions`; 0 by default. */
+  readonly notReadyWaitMs?: number;
 }
 
+/** Different credentials shown for one request: a hundred wrong logins lock an account. */
 const MAX_LOGINS = 5;
+/** Once more when a source says that it has something fresh. */
+const MAX_LOOKUPS = 2;
 const MAX_TOKENS = 4096;
 const MAX_WITHDRAWN = 4096;
 const MAX_HOSTS = 512;
@@ -81,6 +92,7 @@ export class Authenticator {
   readonly #tokens = new LRUCache<string, Authorization>({ max: MAX_TOKENS });
   readonly #flights = new SingleFlight<Authorization>();
   readonly #refusals: Refusals;
+  readonly #lookup: CredentialLookup;
   readonly #renewing = new Set<Authorization>();
   readonly #lifetime = new AbortController();
   /** By fingerprint: which change took a credential away. */
@@ -91,12 +103,13 @@ export class Authenticator {
   constructor(options: AuthenticatorOptions) {
     this.#options = options;
     this.#refusals = new Refusals(options.clock.nowMs);
+    this.#lookup = new CredentialLookup({ ...options, notReadyWaitMs: options.notReadyWaitMs ?? 0 });
     this.#subscription = options.credentials.onChange?.((change) => this.#onChange(change));
   }
 
   /** The challenge this host sent last. */
   remembered(errand: Errand): UsableChallenge | undefined {
-    return this.#challenges.get(errand.host);
+    return this.#challenges.get(errand.registry.href);
   }
 
   /** What worked for this errand before; undefined when nothing did, so that the registry is asked first. Near the end of its life it is renewed behind the caller's back, in the last seconds before he goes on. */
@@ -139,31 +152,34 @@ export class Authenticator {
   async *attempts(
     errand: Errand,
     challenge: UsableChallenge,
-    tried: { readonly used: Authorization | undefined; readonly excluded?: string; readonly rejections: Rejection[] },
+    tried: Tried,
     signal: AbortSignal,
   ): AsyncGenerator<Authorization, void, undefined> {
     this.#remember(errand, challenge);
-    const changes = this.#changes; // before the look-up, whose answer a change meanwhile makes doubtful
-    const found = await this.#lookUp(errand, signal);
     const seen = new Set<string>(tried.excluded === undefined ? [] : [tried.excluded]);
-    let logins = 0;
-    for (const { credential, origin } of found) {
-      const print = fingerprint(credential);
-      if (seen.has(print)) continue;
-      seen.add(print);
-      if (++logins > MAX_LOGINS) return;
-      const problem = this.#problemOf(errand, challenge, credential, print);
-      if (problem !== undefined) {
-        tried.rejections.push({ origin, why: problem });
-        continue;
+    const logins = new Set<string>(tried.used === undefined || tried.used.kind === 'anonymous' ? [] : [tried.used.fingerprint]);
+    for (let lookup = 0; lookup < MAX_LOOKUPS; lookup++) {
+      tried.isStale = false;
+      const changes = this.#changes; // before the look-up, whose answer a change meanwhile makes doubtful
+      for (const { credential, origin } of await this.#lookup.find(errand, signal)) {
+        const print = fingerprint(credential);
+        if (seen.has(print)) continue;
+        seen.add(print);
+        const problem = this.#problemOf(errand, challenge, credential, print);
+        if (problem !== undefined) {
+          tried.rejections.push({ origin, why: problem });
+          continue;
+        }
+        if (logins.add(print).size > MAX_LOGINS) return;
+        try {
+          yield await this.#authorize(errand, challenge, { credential, print, origin, changes, used: tried.used }, signal);
+        } catch (error) {
+          if (!(error instanceof RegistryError) || error.code !== 'UNAUTHORIZED') throw error;
+          this.#countRefusal(errand, print, tried);
+          tried.rejections.push({ origin, why: error.message, cause: error });
+        }
       }
-      try {
-        yield await this.#authorize(errand, challenge, { credential, print, origin, changes, used: tried.used }, signal);
-      } catch (error) {
-        if (!(error instanceof RegistryError) || error.code !== 'UNAUTHORIZED') throw error;
-        this.#refusals.add(refusalKey(errand, print));
-        tried.rejections.push({ origin, why: error.message, cause: error });
-      }
+      if (!tried.isStale) return;
     }
   }
 
@@ -174,10 +190,16 @@ export class Authenticator {
     return authorization;
   }
 
-  /** The registry did not take it: it is not used again. */
-  refuse(errand: Errand, authorization: Authorization): void {
-    if (authorization.kind !== 'anonymous') this.#refusals.add(refusalKey(errand, authorization.fingerprint));
+  /** The registry did not take it: it is not used again, and its source is told. */
+  refuse(errand: Errand, authorization: Authorization, tried: Tried): void {
+    if (authorization.kind !== 'anonymous') this.#countRefusal(errand, authorization.fingerprint, tried);
     this.drop(errand, authorization);
+  }
+
+  /** What worked before is refused now: a token may have run out, but a password is as good as refused, and its source may have a newer one. */
+  outdate(errand: Errand, used: Authorization): void {
+    if (used.kind === 'basic') this.#options.credentials.refused?.(used.fingerprint);
+    this.drop(errand, used);
   }
 
   /** Forgets a token, and no newer one that somebody else has put in its place. */
@@ -192,6 +214,11 @@ export class Authenticator {
     this.#lifetime.abort();
   }
 
+  #countRefusal(errand: Errand, print: string, tried: Tried): void {
+    this.#refusals.add(refusalKey(errand, print));
+    if (this.#options.credentials.refused?.(print) === true) tried.isStale = true;
+  }
+
   /** Drops what was made from credentials that are gone, and nothing else; whatever was refused may be shown again. */
   #onChange({ withdrawn }: SourceChange): void {
     this.#changes++;
@@ -199,6 +226,7 @@ export class Authenticator {
     for (const print of withdrawn) this.#withdrawn.set(print, this.#changes);
     for (const kept of [this.#current, this.#tokens])
       for (const [key, authorization] of kept.entries()) if (this.#isWithdrawn(authorization)) kept.delete(key);
+    this.#lookup.wake();
   }
 
   #isWithdrawn({ fingerprint: print, changes }: Pick<Authorization, 'fingerprint' | 'changes'>): boolean {
@@ -206,33 +234,15 @@ export class Authenticator {
   }
 
   /** A registry that sends to another token server than before may do so rightly; whoever reads the log can tell. */
-  #remember({ host }: Errand, challenge: UsableChallenge): void {
-    const before = this.#challenges.get(host);
+  #remember({ host, registry }: Errand, challenge: UsableChallenge): void {
+    const before = this.#challenges.get(registry.href);
     if (before?.scheme === 'bearer' && challenge.scheme === 'bearer' && before.realm.host !== challenge.realm.host) {
       this.#options.log.warn(
         { host, realm: challenge.realm.host, before: before.realm.host },
         'registry names another token server than before',
       );
     }
-    this.#challenges.set(host, challenge);
-  }
-
-  async #lookUp(
-    { host, reference }: Errand,
-    signal: AbortSignal,
-  ): Promise<readonly { readonly credential: Credential; readonly origin: string }[]> {
-    const source = this.#options.credentials;
-    let answer: Answer;
-    try {
-      answer = await source.resolve({ host, reference, namespaces: [] }, signal);
-    } catch (cause) {
-      signal.throwIfAborted();
-      throw new RegistryError('CREDENTIALS_FAILED', `credential for ${host}`, { cause });
-    }
-    if (answer.kind === 'not-ready') throw new RegistryError('CREDENTIALS_NOT_READY', `credential for ${host}: ${answer.reason}`);
-    if (answer.kind === 'none') return [{ credential: ANONYMOUS, origin: `no credential (asked: ${source.name})` }];
-    const { source: name, candidates } = answer;
-    return candidates.map((candidate) => ({ credential: candidate.credential, origin: originOf(name, candidate) }));
+    this.#challenges.set(registry.href, challenge);
   }
 
   #problemOf(errand: Errand, { scheme }: UsableChallenge, credential: Credential, print: string): string | undefined {
@@ -269,7 +279,7 @@ export class Authenticator {
       };
     }
     const scopes = this.#scopesFor(errand, challenge);
-    const key = [errand.host, challenge.realm.href, challenge.params.get('service') ?? '', scopes.join(' '), print].join('\n');
+    const key = [errand.registry.href, challenge.realm.href, challenge.params.get('service') ?? '', scopes.join(' '), print].join('\n');
     const known = this.#tokens.get(key);
     if (known !== undefined && known !== login.used && this.#options.clock.nowMs() < known.renewAtMs) return known;
     return this.#flights.run(key, signal, async (shared) => {
@@ -295,7 +305,7 @@ export class Authenticator {
 
   /** The challenge's scopes, what the request needs, and what was granted for this repository before, so that a second challenge does not lose the first right. */
   #scopesFor(errand: Errand, challenge: BearerChallenge): readonly string[] {
-    const key = `${errand.host}/${errand.reference.repository}`;
+    const key = `${errand.registry.href}${errand.reference.repository}`;
     const asked = (challenge.params.get('scope') ?? '').split(' ');
     const all = cleanScopes([...asked, ...errand.scopes, ...(this.#scopes.get(key) ?? [])]);
     const scopes = all.length > MAX_SCOPES ? cleanScopes([...asked, ...errand.scopes]).slice(0, MAX_SCOPES) : all;
@@ -304,10 +314,10 @@ export class Authenticator {
   }
 }
 
-function errandKey({ host, reference, scopes }: Errand): string {
-  return [host, reference.repository, ...scopes].join('\n');
+function errandKey({ host, registry, reference, namespaces, scopes }: Errand): string {
+  return [registry.href, host, reference.repository, namespaces.join(','), ...scopes].join('\n');
 }
 
-function refusalKey({ host, reference }: Errand, print: string): string {
-  return [host, reference.repository, print].join('\n');
+function refusalKey({ registry, reference }: Errand, print: string): string {
+  return [registry.href, reference.repository, print].join('\n');
 }

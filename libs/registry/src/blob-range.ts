@@ -24,18 +24,11 @@ const LOCATION_TTL_MS = 15 * 60 * 1000;
  * or a quarter of an hour has passed. Such an address is a secret itself: it is never shown.
  */
 export class BlobRangeReader {
-  readonly #requests: RegistryRequests;
   readonly #sender: RetryingSender;
   readonly #userAgent: string;
   readonly #locations: LRUCache<string, URL>;
 
-  constructor({
-    requests,
-    sender,
-    userAgent,
-    nowMs,
-  }: { readonly requests: RegistryRequests; readonly sender: RetryingSender; readonly userAgent: string; readonly nowMs: () => number }) {
-    this.#requests = requests;
+  constructor({ sender, userAgent, nowMs }: { readonly sender: RetryingSender; readonly userAgent: string; readonly nowMs: () => number }) {
     this.#sender = sender;
     this.#userAgent = userAgent;
     this.#locations = new LRUCache({ max: MAX_LOCATIONS, ttl: LOCATION_TTL_MS, perf: { now: nowMs } });
@@ -47,6 +40,7 @@ export class BlobRangeReader {
    * @throws {RegistryError} `RANGE_REFUSED` when the answer is anything but these bytes, and what requests throw
    */
   async *read(
+    requests: RegistryRequests,
     reference: ImageReference,
     digest: string,
     { offsetBytes, lengthBytes }: BlobRange,
@@ -59,7 +53,7 @@ export class BlobRangeReader {
     let next = offsetBytes;
     for (let attempt = 0; ; attempt++) {
       const start = next;
-      const body = await this.#open(reference, digest, start, last, signal);
+      const body = await this.#open(requests, reference, digest, start, last, signal);
       try {
         while (await body.more()) {
           for (let chunk = body.take(); chunk !== undefined; chunk = body.take()) {
@@ -88,8 +82,15 @@ export class BlobRangeReader {
     }
   }
 
-  async #open(reference: ImageReference, digest: string, first: number, last: number, signal: AbortSignal): Promise<ResponseBody> {
-    const key = `${reference.host}/${reference.repository}@${digest}`;
+  async #open(
+    requests: RegistryRequests,
+    reference: ImageReference,
+    digest: string,
+    first: number,
+    last: number,
+    signal: AbortSignal,
+  ): Promise<ResponseBody> {
+    const key = `${reference.host}/${reference.repository}@${digest} ${requests.namespaces.join(',')}`;
     const headers = { 'accept-encoding': 'identity', range: `bytes=${first}-${last}` };
     const stored = this.#locations.get(key);
     const direct = stored === undefined ? undefined : await this.#openDirect(key, stored, headers, signal);
@@ -99,9 +100,9 @@ export class BlobRangeReader {
       throw refused(reference, digest, first, last, direct);
     }
     const call: RegistryCall = { ...blobCall('GET', reference, digest), headers, expect: [200, 206] };
-    const { response, url }: Reply = await this.#requests.perform(call, signal);
+    const { response, url }: Reply = await requests.perform(call, signal);
     if (!isAnswerTo(first, last, response)) throw refused(reference, digest, first, last, response);
-    if (url.origin !== this.#requests.originOf(reference)) this.#locations.set(key, url);
+    if (url.origin !== requests.originOf(reference)) this.#locations.set(key, url);
     return response.body;
   }
 

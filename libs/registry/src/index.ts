@@ -16,7 +16,7 @@ export { expiredLoginChallenge } from './judge.ts';
 export type { FetchedManifest } from './manifests.ts';
 export { proxyFromEnv, type ProxyOptions } from './proxy.ts';
 export type { BlobSource } from './push-blob.ts';
-export { isPlainHttpByDefault, RegistryClient, type RegistryClientOptions } from './registry-client.ts';
+export { isPlainHttpByDefault, RegistryClient, type RegistryClientOptions, type RegistryReader } from './registry-client.ts';
 export { RetryingSender } from './retry.ts';
 export { cleanScopes } from './scopes.ts';
 export { TokenExchange, type TokenExchangeOptions, type TokenWish } from './token-exchange.ts';

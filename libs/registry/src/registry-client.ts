@@ -35,10 +35,15 @@ export interface RegistryClientOptions {
   readonly extraCa?: readonly string[];
   /** Hosts (with port) that may be a token server although their address is an internal one. */
   readonly trustedRealms?: readonly string[];
+  /** How long a look-up waits for a credential source that is not ready; after such a wait none waits until it is. 0, the default: not at all. */
+  readonly notReadyWaitMs?: number;
   /** In place of undici, for tests. It is disposed of with the client. */
   readonly transport?: Transport;
   readonly clock?: Clock;
 }
+
+/** What reads alone need of a client. */
+export type RegistryReader = Pick<RegistryClient, 'fetchManifest' | 'fetchBlob' | 'readBlobRange' | 'referrers'>;
 
 /** Loopback hosts speak plain HTTP, unless their port is 443, as containerd and the Go snapshotter take it; all others https. */
 export function isPlainHttpByDefault(host: string): boolean {
@@ -53,6 +58,7 @@ export class RegistryClient implements AsyncDisposable {
   readonly #sender: RetryingSender;
   readonly #authenticator: Authenticator;
   readonly #requests: RegistryRequests;
+  readonly #rangeRequests: RegistryRequests;
   readonly #ranges: BlobRangeReader;
 
   constructor(options: RegistryClientOptions) {
@@ -62,12 +68,26 @@ export class RegistryClient implements AsyncDisposable {
     this.#transport = options.transport ?? new UndiciTransport({ ...options, http });
     this.#sender = new RetryingSender({ transport: this.#transport, http, clock, log });
     const exchange = new TokenExchange({ sender: this.#sender, clock, policy: { trustedRealms }, userAgent });
-    this.#authenticator = new Authenticator({ credentials, exchange, clock, log });
+    this.#authenticator = new Authenticator({ credentials, exchange, clock, log, notReadyWaitMs: options.notReadyWaitMs ?? 0 });
     const common = { authenticator: this.#authenticator, clock, userAgent, isPlainHttp: plainHttp };
     this.#requests = new RegistryRequests({ ...common, sender: this.#sender });
     const rangeSender = new RetryingSender({ transport: this.#transport, http: { ...http, ...options.rangeHttp }, clock, log });
-    const rangeRequests = new RegistryRequests({ ...common, sender: rangeSender });
-    this.#ranges = new BlobRangeReader({ requests: rangeRequests, sender: rangeSender, userAgent, nowMs: clock.nowMs });
+    this.#rangeRequests = new RegistryRequests({ ...common, sender: rangeSender });
+    this.#ranges = new BlobRangeReader({ sender: rangeSender, userAgent, nowMs: clock.nowMs });
+  }
+
+  /** The same registries, asked for these Kubernetes namespaces: they go into every look-up made for its requests. Cheap; empty means unknown. */
+  forNamespaces(namespaces: readonly string[]): RegistryReader {
+    if (namespaces.length === 0) return this;
+    const requests = this.#requests.forNamespaces(namespaces);
+    const rangeRequests = this.#rangeRequests.forNamespaces(namespaces);
+    const [sender, ranges] = [this.#sender, this.#ranges];
+    return {
+      fetchManifest: (reference, tagOrDigest, signal) => fetchManifest(requests, reference, tagOrDigest, signal),
+      fetchBlob: (reference, descriptor, signal) => fetchBlob({ requests, sender }, reference, descriptor, signal),
+      readBlobRange: (reference, digest, range, signal) => ranges.read(rangeRequests, reference, digest, range, signal),
+      referrers: (reference, digest, artifactType, signal) => listReferrers(requests, reference, digest, artifactType, signal),
+    };
   }
 
   /** What went to which host; empty with a transport of the caller's. */
@@ -96,7 +116,7 @@ export class RegistryClient implements AsyncDisposable {
 
   /** Exactly these bytes of a blob, unverified: whoever knows the span's digest has to check it. @throws {RegistryError} `RANGE_REFUSED` for any other answer */
   readBlobRange(reference: ImageReference, digest: string, range: BlobRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
-    return this.#ranges.read(reference, digest, range, signal);
+    return this.#ranges.read(this.#rangeRequests, reference, digest, range, signal);
   }
 
   async hasBlob(reference: ImageReference, digest: string, signal: AbortSignal): Promise<boolean> {

@@ -1,6 +1,6 @@
 import type { ImageReference } from '@soci/image';
 import { isHubHost } from '@soci/keychain';
-import type { Authenticator, Authorization, Errand, Rejection } from './authenticator.ts';
+import type { Authenticator, Authorization, Errand, Rejection, Tried } from './authenticator.ts';
 import type { Clock } from './clock.ts';
 import { RegistryError, type RegistryErrorCode } from './errors.ts';
 import { judgeAnswer, type Answered, type Judgement } from './judge.ts';
@@ -45,6 +45,8 @@ export interface RequestsOptions {
   readonly clock: Clock;
   readonly userAgent: string;
   readonly isPlainHttp: (host: string) => boolean;
+  /** Kubernetes namespaces that requests are made for. */
+  readonly namespaces?: readonly string[];
 }
 
 type Leg = Reply & Answered;
@@ -60,6 +62,15 @@ export class RegistryRequests {
     this.#options = options;
   }
 
+  /** The same, on behalf of Kubernetes namespaces. */
+  forNamespaces(namespaces: readonly string[]): RegistryRequests {
+    return new RegistryRequests({ ...this.#options, namespaces: [...namespaces].sort() });
+  }
+
+  get namespaces(): readonly string[] {
+    return this.#options.namespaces ?? [];
+  }
+
   /** The origin that requests for a reference go to first. */
   originOf(reference: ImageReference): string {
     return this.#registryOf(hostOf(reference)).origin;
@@ -72,7 +83,8 @@ export class RegistryRequests {
   async perform(call: RegistryCall, signal: AbortSignal): Promise<Reply> {
     const host = hostOf(call.reference);
     try {
-      const errand: Errand = { host, registry: this.#registryOf(host), reference: call.reference, scopes: call.scopes };
+      const { reference, scopes } = call;
+      const errand: Errand = { host, registry: this.#registryOf(host), reference, namespaces: this.namespaces, scopes };
       return await this.#perform(call, errand, 0, signal);
     } catch (error) {
       if (!(error instanceof RegistryError)) throw error;
@@ -110,11 +122,11 @@ export class RegistryRequests {
       const registry = new URL('/v2/', leg.url);
       return this.#authorized({ ...call, url: leg.url }, { ...errand, host: registry.host, registry }, moves + 1, signal);
     }
-    if (used !== undefined && judged.kind === 'authenticate') authenticator.drop(errand, used);
-    const rejections: Rejection[] = [];
+    if (used !== undefined && judged.kind === 'authenticate') authenticator.outdate(errand, used);
     const excluded = judged.kind === 'denied' && used !== undefined ? { excluded: used.fingerprint } : {};
+    const tried: Tried = { used, ...excluded, rejections: [] };
     let refusal = judged.answer;
-    for await (const authorization of authenticator.attempts(errand, judged.challenge, { used, ...excluded, rejections }, signal)) {
+    for await (const authorization of authenticator.attempts(errand, judged.challenge, tried, signal)) {
       leg = await this.#follow(call, errand, authorization, signal);
       const again = this.#judge(leg, errand, authorization);
       if (again.kind === 'pass') {
@@ -122,11 +134,11 @@ export class RegistryRequests {
         return leg;
       }
       if (again.kind === 'moved') throw new RegistryError('REDIRECT_REFUSED', 'the registry moved while it was logged in to');
-      authenticator.refuse(errand, authorization);
+      authenticator.refuse(errand, authorization, tried);
       refusal = again.answer;
-      rejections.push({ origin: authorization.origin, why: [`answered ${leg.status}`, ...refusal.codes].join(' ') });
+      tried.rejections.push({ origin: authorization.origin, why: [`answered ${leg.status}`, ...refusal.codes].join(' ') });
     }
-    throw refusedError(leg.status, refusal, rejections);
+    throw refusedError(leg.status, refusal, tried.rejections);
   }
 
   /** Follows redirects; what is shown to the registry's own origin is shown to nobody else. */
