@@ -14,6 +14,7 @@ export {
 } from './handlers.ts';
 export { Health } from './health.ts';
 export { listenUnix, type UnixListenOptions } from './listen.ts';
+export type { PassThrough } from './pass-through.ts';
 export { serveGrpc, type GrpcServer, type ServeOptions } from './server.ts';
 export { activatedSocket } from './socket-activation.ts';
 export { fromStatus, toStatus } from './status.ts';

@@ -6,6 +6,7 @@ import { RpcError } from './errors.ts';
 import type { ServiceImplementation } from './handlers.ts';
 import { Health } from './health.ts';
 import { listenDescriptor, listenTcp, listenUnix } from './listen.ts';
+import { PassThroughSockets, type PassThrough } from './pass-through.ts';
 import { activatedSocket } from './socket-activation.ts';
 import type { Tls } from './tls.ts';
 
@@ -18,6 +19,8 @@ export interface ServeOptions {
   readonly socketMode?: number;
   /** Server certificate and the authority of the clients' certificates: every client must have one. */
   readonly tls?: Tls;
+  /** Calls that share the socket and are answered by something else; not with `tls`. They count and end like the others when the server stops. */
+  readonly passThrough?: PassThrough;
   /** How long calls under way may take after {@link GrpcServer.stop}; those left then are cancelled. */
   readonly graceMs?: number;
   /** For `fd://`. */
@@ -49,7 +52,9 @@ const FLOW_CONTROL_WINDOW_BYTES = 1 << 20;
  * @throws {RpcError} `ADDRESS_INVALID`, `ADDRESS_IN_USE`, `LISTEN_FAILED`
  */
 export async function serveGrpc(options: ServeOptions): Promise<GrpcServer> {
-  const { services, tls, graceMs = DEFAULT_GRACE_MS } = options;
+  const { services, tls, passThrough, graceMs = DEFAULT_GRACE_MS } = options;
+  if (passThrough !== undefined && tls !== undefined)
+    throw new RpcError('ADDRESS_INVALID', `listen on ${options.address}: a socket under TLS cannot be shared`);
   const server = new Server({
     'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
     'grpc.max_send_message_length': -1,
@@ -61,16 +66,18 @@ export async function serveGrpc(options: ServeOptions): Promise<GrpcServer> {
   for (const { definition, handlers } of [...services, health.implementation()]) server.addService(definition, handlers);
   const injector = server.createConnectionInjector(tls === undefined ? ServerCredentials.createInsecure() : serverCredentials(tls));
   const connections = new Set<Socket>();
+  const shared = passThrough === undefined ? undefined : new PassThroughSockets(passThrough);
   const { sockets, address } = await listen(options, (socket) => {
     connections.add(socket);
     socket.once('close', () => connections.delete(socket));
     socket.on('error', (error) => options.log.debug({ error }, 'connection failed'));
+    shared?.claim(socket);
     injector.injectConnection(socket);
   });
   sockets.on('error', (error) => options.log.error({ error }, 'accepting connections failed'));
 
   let stopped: Promise<void> | undefined;
-  const stop = (): Promise<void> => (stopped ??= shutDown({ server, sockets, connections, health, graceMs }));
+  const stop = (): Promise<void> => (stopped ??= shutDown({ server, sockets, connections, shared, health, graceMs }));
   return { address, health, stop, [Symbol.asyncDispose]: stop };
 }
 
@@ -116,12 +123,13 @@ interface Running {
   readonly server: Server;
   readonly sockets: SocketServer;
   readonly connections: ReadonlySet<Socket>;
+  readonly shared: Disposable | undefined;
   readonly health: Health;
   readonly graceMs: number;
 }
 
 /** The server says goodbye on every connection; each closes with its last call. The library's own promise of that comes too early. */
-async function shutDown({ server, sockets, connections, health, graceMs }: Running): Promise<void> {
+async function shutDown({ server, sockets, connections, shared, health, graceMs }: Running): Promise<void> {
   health.close();
   const drained = new Promise<void>((resolve) => sockets.close(() => resolve()));
   server.tryShutdown(() => undefined);
@@ -131,4 +139,5 @@ async function shutDown({ server, sockets, connections, health, graceMs }: Runni
   }, graceMs);
   await drained;
   clearTimeout(grace);
+  shared?.[Symbol.dispose]();
 }
