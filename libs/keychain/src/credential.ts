@@ -15,17 +15,23 @@ export const ANONYMOUS: Credential = Object.freeze({ kind: 'anonymous' });
 
 const FINGERPRINT_HEX_DIGITS = 16;
 const processKey = randomBytes(32);
+/** Look-ups tell candidates apart by it, again and again. */
+const known = new WeakMap<Credential, string>();
 
 /**
  * Tells two credentials apart without revealing either: equal for equal credentials within this process, and of no use outside it
- * (a bare hash of a short password could be guessed). May be logged and used as a cache key.
+ * (a bare hash of a short password could be guessed). May be logged and used as a cache key; it stays when the secret is wiped.
  */
 export function fingerprint(credential: Credential): string {
   if (credential.kind === 'anonymous') return 'anonymous';
+  const before = known.get(credential);
+  if (before !== undefined) return before;
   const hmac = createHmac('sha256', processKey).update(`${credential.kind}\0`);
   if (credential.kind === 'basic') hmac.update(`${credential.username}\0`).update(credential.password.revealBytes());
   else hmac.update(credential.token.revealBytes());
-  return hmac.digest('hex').slice(0, FINGERPRINT_HEX_DIGITS);
+  const print = hmac.digest('hex').slice(0, FINGERPRINT_HEX_DIGITS);
+  known.set(credential, print);
+  return print;
 }
 
 /** A user name with a password, which may be empty. */

@@ -40,7 +40,7 @@ export function credentialOf(entry: JsonValue, padding: Padding): Credential | u
 export function decodeAuth(auth: string, padding: Padding = 'required'): Credential {
   const bare = auth.replace(/[\r\n]/g, '');
   const text = padding === 'optional' && !bare.includes('=') ? bare.padEnd(Math.ceil(bare.length / 4) * 4, '=') : bare;
-  if (!BASE64.test(text)) throw new EntryError('auth is not padded base64');
+  if (!BASE64.test(text)) throw new EntryError(padding === 'required' ? 'auth is not padded base64' : 'auth is not base64');
   const bytes = Buffer.from(text, 'base64');
   const colon = bytes.indexOf(COLON);
   if (colon <= 0) throw new EntryError('auth holds no user name and password');

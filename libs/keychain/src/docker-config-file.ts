@@ -5,15 +5,19 @@ import { JsonObject, readFirstValue, type JsonValue } from './go-json.ts';
 /** Types of Kubernetes secrets that hold registry credentials. */
 export type PullSecretType = 'kubernetes.io/dockerconfigjson' | 'kubernetes.io/dockercfg';
 
-/** What of a config.json concerns credentials. Maps, so that no registry is called `constructor`. */
-export interface DockerConfig {
+/** The entries of a map such as `auths`. Maps, so that no registry is called `constructor`. */
+export interface AuthEntries {
   /** By key as written; an entry without a credential is not there. */
   readonly auths: ReadonlyMap<string, Credential>;
+  /** Entries that cannot be used, with the reason. They do not harm the others. */
+  readonly skipped: readonly { readonly key: string; readonly reason: string }[];
+}
+
+/** What of a config.json concerns credentials. */
+export interface DockerConfig extends AuthEntries {
   /** Helper by key; an empty name means the file itself. */
   readonly credHelpers: ReadonlyMap<string, string>;
   readonly credsStore: string;
-  /** Entries that cannot be used, with the reason. They do not harm the others. */
-  readonly skipped: readonly { readonly key: string; readonly reason: string }[];
 }
 
 /**
@@ -37,7 +41,7 @@ export function parseDockerConfig(text: string): DockerConfig {
  *
  * @throws {SyntaxError} the secret as a whole cannot be used
  */
-export function parsePullSecret(type: PullSecretType, text: string): Pick<DockerConfig, 'auths' | 'skipped'> {
+export function parsePullSecret(type: PullSecretType, text: string): AuthEntries {
   const top = readFirstValue(text)?.value ?? null;
   if (top !== null && !(top instanceof JsonObject)) throw new SyntaxError('not a JSON object');
   const entries = type === 'kubernetes.io/dockercfg' ? new Map(top?.members ?? []) : mergedMap(top, 'auths');
@@ -45,7 +49,7 @@ export function parsePullSecret(type: PullSecretType, text: string): Pick<Docker
 }
 
 /** One bad entry does not harm the others. */
-function readAuths(entries: ReadonlyMap<string, JsonValue>, padding: Padding): Pick<DockerConfig, 'auths' | 'skipped'> {
+function readAuths(entries: ReadonlyMap<string, JsonValue>, padding: Padding): AuthEntries {
   const auths = new Map<string, Credential>();
   const skipped: { key: string; reason: string }[] = [];
   for (const [key, entry] of entries) {

@@ -7,7 +7,16 @@ import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ImageReference } from '@soci/image';
 import { collectLogs } from '@soci/log';
-import { DockerConfigSource, dockerConfigPath, fingerprint, originOf, type Answer, type Lookup, type SourceChange } from './index.ts';
+import {
+  basic,
+  DockerConfigSource,
+  dockerConfigPath,
+  fingerprint,
+  originOf,
+  type Answer,
+  type Lookup,
+  type SourceChange,
+} from './index.ts';
 
 const signal = new AbortController().signal;
 
@@ -54,7 +63,7 @@ describe('DockerConfigSource', () => {
     await rename(other, path);
     assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'six');
     await rm(path);
-    assert.deepEqual(await source.resolve(lookup('a.example'), signal), { kind: 'none' });
+    assert.equal((await source.resolve(lookup('a.example'), signal)).kind, 'none');
   });
 
   it('names the entry and the file that a credential came from', async (t) => {
@@ -90,9 +99,44 @@ describe('DockerConfigSource', () => {
     assert.equal(changes.length, 1);
   });
 
+  it('withdraws nothing while the file or an entry is broken, and then what the next good version takes away', async (t) => {
+    const { source, path } = await sourceOf(t, { auths: { 'a.example': entry('one'), 'b.example': entry('two') } });
+    const withdrawn: string[][] = [];
+    using subscription = source.onChange((change) => withdrawn.push([...change.withdrawn]));
+    const write = async (text: string | object): Promise<void> => {
+      await writeFile(path, typeof text === 'string' ? text : JSON.stringify(text));
+      await source.resolve(lookup('a.example'), signal);
+    };
+    await write({ auths: { 'a.example': entry('one'), 'b.example': entry('two') } });
+    await write('{');
+    await write('[]');
+    await write({ auths: { 'a.example': entry('one'), 'b.example': { auth: '!' } } });
+    assert.deepEqual(withdrawn.flat(), []);
+    await write({ auths: { 'a.example': entry('one') } });
+    assert.deepEqual(withdrawn.flat(), [fingerprint(basic('two', 'pw'))]);
+    await write('{');
+    await rm(path);
+    await source.resolve(lookup('a.example'), signal);
+    assert.deepEqual(withdrawn.flat(), [fingerprint(basic('two', 'pw')), fingerprint(basic('one', 'pw'))]);
+    subscription[Symbol.dispose]();
+  });
+
+  it('says why it has nothing', async (t) => {
+    const { source, path } = await sourceOf(t, { auths: {} });
+    const reason = async (): Promise<string | undefined> => {
+      const answer = await source.resolve(lookup('a.example'), signal);
+      return answer.kind === 'none' ? answer.reason : answer.kind;
+    };
+    assert.equal(await reason(), `no entry for a.example/team/app in ${path}`);
+    await writeFile(path, '{');
+    assert.equal(await reason(), `${path}: not JSON near character 1`);
+    await rm(path);
+    assert.equal(await reason(), `no file ${path}`);
+  });
+
   it('takes a broken file for no credential and warns once, naming the file', async (t) => {
     const { source, path, lines } = await sourceOf(t, '{"auths": {"a.example": {"auth": "c2VjcmV0OnNlY3JldA=="}');
-    for (let i = 0; i < 3; i++) assert.deepEqual(await source.resolve(lookup('a.example'), signal), { kind: 'none' });
+    for (let i = 0; i < 3; i++) assert.equal((await source.resolve(lookup('a.example'), signal)).kind, 'none');
     assert.equal(lines.length, 1);
     assert.ok(lines[0]?.includes(path));
     assert.doesNotMatch(lines.join(), /c2VjcmV0/);
@@ -108,7 +152,7 @@ describe('DockerConfigSource', () => {
   ] as const) {
     it(`warns of ${name}`, async (t) => {
       const { source, lines } = await sourceOf(t, text);
-      assert.deepEqual(await source.resolve(lookup('a.example'), signal), { kind: 'none' });
+      assert.equal((await source.resolve(lookup('a.example'), signal)).kind, 'none');
       assert.match(lines.join(), /docker config not usable/);
     });
   }
@@ -162,7 +206,7 @@ describe('DockerConfigSource', () => {
     const path = join(directory, 'config.json');
     execFileSync('mkfifo', ['-m', '600', path]);
     const { log, lines } = collectLogs();
-    assert.deepEqual(await new DockerConfigSource({ path, env: {}, log }).resolve(lookup('a.example'), signal), { kind: 'none' });
+    assert.equal((await new DockerConfigSource({ path, env: {}, log }).resolve(lookup('a.example'), signal)).kind, 'none');
     assert.match(lines.join(), /not a regular file/);
   });
 
@@ -181,7 +225,7 @@ describe('DockerConfigSource', () => {
     const { source } = await sourceOf(t, { auths: { 'docker.io/team': entry('team'), 'index.docker.io/library/nginx': entry('nginx') } });
     assert.equal(user(await source.resolve(lookup('registry-1.docker.io', 'team/app'), signal)), 'team');
     assert.equal(user(await source.resolve(lookup('registry-1.docker.io', 'library/nginx'), signal)), 'nginx');
-    assert.deepEqual(await source.resolve(lookup('registry-1.docker.io', 'library/httpd'), signal), { kind: 'none' });
+    assert.equal((await source.resolve(lookup('registry-1.docker.io', 'library/httpd'), signal)).kind, 'none');
   });
 });
 

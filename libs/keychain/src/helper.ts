@@ -2,6 +2,7 @@ import type { Logger } from '@soci/log';
 import { basic, identityToken, type Credential } from './credential.ts';
 import { KeychainError } from './errors.ts';
 import { JsonObject, readFirstValue } from './go-json.ts';
+import { helperEnvironment } from './helper-environment.ts';
 import { runProcess, type ProcessOutcome } from './helper-process.ts';
 import { plainWords } from './plain-words.ts';
 import { SingleFlight } from './single-flight.ts';
@@ -22,7 +23,6 @@ const MAX_STDERR_BYTES = 16 * 1024;
 const MAX_PARALLEL_RUNS = 4;
 const NOT_FOUND_TEXT = 'credentials not found in native keychain';
 const IDENTITY_TOKEN_USER = '<token>';
-const WITHHELD_VARIABLE = /^(?:NODE_.*|LD_.*|SOCI_.*|DOCKER_AUTH_CONFIG)$/;
 
 /**
  * Credential helpers: programs named `docker-credential-<suffix>`, asked by `get` with the registry's key on standard input.
@@ -38,9 +38,7 @@ export class CredentialHelpers {
   #running = 0;
 
   constructor({ env, log, timeoutMs = DEFAULT_TIMEOUT_MS }: HelperOptions) {
-    this.#env = Object.fromEntries(
-      Object.entries(env).filter((pair): pair is [string, string] => pair[1] !== undefined && !WITHHELD_VARIABLE.test(pair[0])),
-    );
+    this.#env = helperEnvironment(env);
     this.#log = log;
     this.#timeoutMs = timeoutMs;
   }

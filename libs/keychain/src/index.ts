@@ -1,13 +1,23 @@
 export { ANONYMOUS, basic, fingerprint, identityToken, registryToken, type Credential } from './credential.ts';
 export { DockerConfigSource, dockerConfigPath, type DockerConfigOptions } from './docker-config.ts';
-export { parsePullSecret, type PullSecretType } from './docker-config-file.ts';
+export { parsePullSecret, type AuthEntries, type PullSecretType } from './docker-config-file.ts';
 export { KeychainError, type KeychainErrorCode } from './errors.ts';
 export { firstOf } from './first-of.ts';
+export { helperEnvironment } from './helper-environment.ts';
+export { runProcess, type ProcessLimits, type ProcessOutcome } from './helper-process.ts';
 export { HUB_HOSTS, HUB_KEY, isHubHost } from './hub.ts';
 export { Keyring, type KeyringEntry } from './keyring.ts';
 export { plainWords } from './plain-words.ts';
-export { PullSecretSource, type PullSecret, type PullSecretSourceOptions } from './pull-secret-source.ts';
+export type { PullSecret } from './pull-secret.ts';
+export {
+  PullSecretSource,
+  type Isolation,
+  type ListScope,
+  type PullSecretSourceOptions,
+  type SecretList,
+} from './pull-secret-source.ts';
 export { Secret } from './secret.ts';
 export { SingleFlight } from './single-flight.ts';
 export { originOf, type Answer, type Candidate, type Candidates, type CredentialSource, type Lookup, type SourceChange } from './source.ts';
 export { commandLineSource, parseUserFlag, StaticSource, type StaticSourceOptions } from './static-source.ts';
+export { readTrustedFile, UntrustedFileError, type TrustedFile } from './trusted-file.ts';

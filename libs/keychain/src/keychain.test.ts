@@ -82,7 +82,10 @@ describe('firstOf', () => {
     it(name, async () => {
       const asked: string[] = [];
       const chain = firstOf(answers.map((answer, i) => source('abc'.charAt(i), answer, asked)));
-      const last = answers[want.length - 1];
+      const last =
+        want.length === answers.length && answers.at(-1) === none
+          ? { kind: 'none', reason: 'a: nothing; b: nothing' }
+          : answers[want.length - 1];
       if (last instanceof Error) await assert.rejects(chain.resolve(lookup('r.example'), signal), last);
       else assert.deepEqual(await chain.resolve(lookup('r.example'), signal), last);
       assert.deepEqual(asked, want);
@@ -95,10 +98,11 @@ describe('StaticSource', () => {
     const hub = new StaticSource({ name: '--user', credential: basic('u', 'p'), host: 'docker.io' });
     for (const host of ['docker.io', 'index.docker.io', 'registry-1.docker.io'])
       assert.equal((await hub.resolve(lookup(host))).kind, 'candidates');
-    for (const host of ['auth.docker.io', 'r.example', 'docker.io.evil.example']) assert.deepEqual(await hub.resolve(lookup(host)), none);
+    for (const host of ['auth.docker.io', 'r.example', 'docker.io.evil.example'])
+      assert.equal((await hub.resolve(lookup(host))).kind, 'none');
     const other = new StaticSource({ name: '--user', credential: basic('u', 'p'), host: 'R.example:5000' });
     assert.equal((await other.resolve(lookup('r.example:5000'))).kind, 'candidates');
-    assert.deepEqual(await other.resolve(lookup('r.example')), none);
+    assert.equal((await other.resolve(lookup('r.example'))).kind, 'none');
   });
 });
 

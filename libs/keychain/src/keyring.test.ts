@@ -42,6 +42,52 @@ describe('keyring', () => {
     assert.deepEqual(matched(ring, '__proto__'), ['__proto__']);
   });
 
+  it('gives the same whether entries come at once or one after the other, and after others have gone', () => {
+    const keys = [
+      'a.example',
+      '*.example',
+      'a.example/team',
+      '*.example/team',
+      '?.example/te',
+      'https://a.example/v1/',
+      'a.example/team/app',
+      'a.*',
+    ];
+    const all = matched(keyring(...keys), 'a.example');
+    assert.deepEqual(all, [
+      'a.example/team/app',
+      'a.example/team',
+      'a.example',
+      'https://a.example/v1/',
+      'a.*',
+      '?.example/te',
+      '*.example/team',
+      '*.example',
+    ]);
+    const ring = new Keyring();
+    for (const [i, key] of [...keys.entries()].reverse())
+      ring.set(`${i}`, [{ key, candidate: { credential: basic(key, 'pw'), entry: key } }]);
+    for (const key of keys) ring.set(`x ${key}`, [{ key, candidate: { credential: basic('x', 'pw'), entry: key } }]);
+    for (const key of keys) ring.set(`x ${key}`, []);
+    assert.deepEqual(matched(ring, 'a.example'), all);
+    assert.deepEqual(ring.match('a.example', 'team/app', (owner) => owner === '3').length, 1);
+    for (const i of keys.keys()) ring.set(`${i}`, []);
+    assert.deepEqual(matched(ring, 'a.example'), []);
+  });
+
+  it('finds one host among ten thousand, and five logins among ten thousand for one host, in far less than a millisecond or two', () => {
+    const hosts = keyring(...Array.from({ length: 10_000 }, (_, i) => `${i % 100 === 0 ? '*.' : 'r.'}h${i}.example`));
+    const same = keyring(...Array.from({ length: 10_000 }, () => 'a.example'));
+    for (const [ring, host, repository] of [
+      [hosts, 'r.h4711.example', 'app'],
+      [same, 'a.example', 'app'],
+    ] as const) {
+      const begin = performance.now();
+      for (let i = 0; i < 20; i++) assert.ok(ring.match(host, repository).length > 0);
+      assert.ok((performance.now() - begin) / 20 < 10, 'generous, for machines that are busy');
+    }
+  });
+
   it('is quick and matches nothing for a key made to be slow', () => {
     const begin = performance.now();
     const ring = keyring(`${'*a'.repeat(900)}b.example`, 'x'.repeat(1 << 20));

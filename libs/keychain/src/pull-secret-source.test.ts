@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ImageReference } from '@soci/image';
 import { collectLogs } from '@soci/log';
-import { basic, fingerprint, PullSecretSource, type Lookup, type PullSecret, type SourceChange } from './index.ts';
+import {
+  basic,
+  fingerprint,
+  KeychainError,
+  PullSecretSource,
+  type Lookup,
+  type PullSecret,
+  type PullSecretSourceOptions,
+  type SourceChange,
+} from './index.ts';
 
 const lookup: Lookup = {
   host: 'a.example',
@@ -15,16 +24,24 @@ function secret(username: string, { namespace = 'ns', name = 'pull' } = {}): Pul
   return { namespace, name, type: 'kubernetes.io/dockerconfigjson', document: JSON.stringify({ auths: { 'a.example': { auth } } }) };
 }
 
-function subject(): { source: PullSecretSource; changes: SourceChange[]; lines: readonly string[] } {
+function at(namespaces: readonly string[]): Lookup {
+  return { ...lookup, namespaces };
+}
+
+function subject(options: Partial<PullSecretSourceOptions> = {}): {
+  source: PullSecretSource;
+  changes: SourceChange[];
+  lines: readonly string[];
+} {
   const { log, lines } = collectLogs();
-  const source = new PullSecretSource({ log, nowMs: () => 7 });
+  const source = new PullSecretSource({ log, nowMs: () => 7, ...options });
   const changes: SourceChange[] = [];
   source.onChange((change) => changes.push(change));
   return { source, changes, lines };
 }
 
-async function usersOf(source: PullSecretSource): Promise<readonly string[]> {
-  const answer = await source.resolve(lookup);
+async function usersOf(source: PullSecretSource, asked = lookup): Promise<readonly string[]> {
+  const answer = await source.resolve(asked);
   if (answer.kind !== 'candidates') return [answer.kind];
   return answer.candidates.map(({ credential }) => (credential.kind === 'basic' ? credential.username : credential.kind));
 }
@@ -64,7 +81,7 @@ describe('source of pull secrets', () => {
     source.remove('ns', 'never-there');
     assert.deepEqual(
       changes.map(({ withdrawn }) => withdrawn),
-      [[], [], [], [], [fingerprint(basic('alice', 'pw'))], [fingerprint(basic('bob', 'pw'))]],
+      [[], [], [], [fingerprint(basic('alice', 'pw'))], [fingerprint(basic('bob', 'pw'))]],
     );
     assert.deepEqual(await usersOf(source), ['carol']);
   });
@@ -78,6 +95,140 @@ describe('source of pull secrets', () => {
     assert.deepEqual(await usersOf(source), ['alice']);
     assert.equal(lines.length, 2);
     for (const line of lines) assert.ok(line.includes('ns/pull') && !line.includes('czNjcmV0'));
+  });
+
+  it('forgets what a list did not return, of its type and namespace only, and tells of all that as one change', async () => {
+    const { source, changes } = subject();
+    for (const name of ['gone', 'stays', 'changes']) source.put(secret(name, { name }));
+    source.put(secret('elsewhere', { namespace: 'other' }));
+    source.put({ namespace: 'ns', name: 'old', type: 'kubernetes.io/dockercfg', document: '{"a.example":{"auth":"dTpw"}}' });
+    source.markSynced();
+    changes.length = 0;
+    {
+      using list = source.beginList({ type: 'kubernetes.io/dockerconfigjson', namespace: 'ns' });
+      list.put(secret('stays', { name: 'stays' }));
+      list.put(secret('changed', { name: 'changes' }));
+      assert.deepEqual(await usersOf(source), ['changed', 'gone', 'u', 'stays', 'elsewhere']);
+      assert.deepEqual(changes, []);
+      list.commit();
+    }
+    assert.deepEqual(await usersOf(source), ['changed', 'u', 'stays', 'elsewhere']);
+    assert.deepEqual(
+      changes.map(({ withdrawn }) => [...withdrawn]),
+      [[fingerprint(basic('changes', 'pw')), fingerprint(basic('gone', 'pw'))]],
+    );
+    assert.equal(source.size, 4);
+  });
+
+  it('forgets nothing when a list ends half way, nor a broken secret that was listed', async () => {
+    const { source } = subject();
+    source.put(secret('alice'));
+    source.put(secret('bob', { name: 'other' }));
+    source.markSynced();
+    {
+      using list = source.beginList({ type: 'kubernetes.io/dockerconfigjson' });
+      list.put(secret('alice'));
+    }
+    assert.deepEqual(await usersOf(source), ['bob', 'alice']);
+    using list = source.beginList({ type: 'kubernetes.io/dockerconfigjson' });
+    list.put({ ...secret('alice'), document: '{' });
+    list.commit();
+    assert.deepEqual(await usersOf(source), ['alice']);
+  });
+
+  it('keeps a secret made again with the other type, whichever watch runs ahead', async () => {
+    const { source } = subject();
+    source.markSynced();
+    source.put(secret('old'));
+    source.put({ namespace: 'ns', name: 'pull', type: 'kubernetes.io/dockercfg', document: '{"a.example":{"auth":"bmV3OnB3"}}' });
+    source.put(secret('older'));
+    source.remove('ns', 'pull', 'kubernetes.io/dockerconfigjson');
+    assert.deepEqual(await usersOf(source), ['new']);
+    source.remove('ns', 'pull');
+    assert.deepEqual(await usersOf(source), ['none']);
+  });
+
+  it('uses the secrets of the namespaces that pulled an image where tenants are kept apart, and all where these are not known', async () => {
+    const { source } = subject({ isolation: 'namespace' });
+    for (const namespace of ['team-c', 'team-a', 'team-b']) source.put(secret(`of-${namespace}`, { namespace }));
+    source.markSynced();
+    assert.deepEqual(await usersOf(source, at(['team-b'])), ['of-team-b']);
+    assert.deepEqual(await usersOf(source, at(['team-c', 'team-a'])), ['of-team-a', 'of-team-c']);
+    assert.deepEqual(await usersOf(source, at(['team'])), ['none']);
+    assert.deepEqual(await usersOf(source), ['of-team-a', 'of-team-b', 'of-team-c']);
+    const node = subject();
+    node.source.put(secret('alice'));
+    node.source.markSynced();
+    assert.deepEqual(await usersOf(node.source, at(['team-b'])), ['alice']);
+  });
+
+  it('gives a login once however many secrets have it, and five at most', async () => {
+    const { source } = subject();
+    for (let i = 0; i < 20; i++) source.put(secret(`user-${i % 7}`, { name: `n${String(i).padStart(2, '0')}` }));
+    source.markSynced();
+    assert.deepEqual(await usersOf(source), ['user-0', 'user-1', 'user-2', 'user-3', 'user-4']);
+  });
+
+  it('stands aside when the first list takes too long, says so once and why, and goes by what it has', async () => {
+    let nowMs = 0;
+    const { source, lines, changes } = subject({ nowMs: () => nowMs });
+    source.reportProblem('the API server forbids list');
+    nowMs = 59_999;
+    assert.deepEqual(await source.resolve(lookup), {
+      kind: 'not-ready',
+      reason: 'kubernetes-secrets: the first list is not complete: the API server forbids list',
+    });
+    nowMs = 60_000;
+    const late = { kind: 'none', reason: 'no complete list within 60 s: the API server forbids list' };
+    assert.deepEqual([await source.resolve(lookup), await source.resolve(lookup)], [late, late]);
+    assert.equal(lines.length, 1);
+    source.put(secret('alice'));
+    assert.deepEqual(await usersOf(source), ['alice']);
+    source.markSynced();
+    assert.deepEqual(changes, [{ source: 'kubernetes-secrets', withdrawn: [] }]);
+  });
+
+  it('has nothing while it is off, fails while what it would follow is not to be trusted, and forgets another cluster', async () => {
+    let nowMs = 0;
+    const { source, changes } = subject({ nowMs: () => nowMs });
+    source.setOff('no kubeconfig');
+    assert.deepEqual(await source.resolve(lookup), { kind: 'none', reason: 'no kubeconfig' });
+    nowMs = 70_000;
+    source.setOff(undefined);
+    assert.deepEqual(await usersOf(source), ['not-ready']);
+    source.put(secret('alice'));
+    source.markSynced();
+    source.setFailed(new KeychainError('SOURCE_UNTRUSTED', 'writable by others'));
+    await assert.rejects(source.resolve(lookup), { code: 'SOURCE_UNTRUSTED' });
+    source.setFailed(undefined);
+    assert.deepEqual(await usersOf(source), ['alice']);
+    changes.length = 0;
+    source.reset();
+    assert.deepEqual(await usersOf(source), ['not-ready']);
+    assert.deepEqual(changes, [{ source: 'kubernetes-secrets', withdrawn: [fingerprint(basic('alice', 'pw'))] }]);
+    assert.ok(!source.isSynced && source.size === 0);
+  });
+
+  it("never runs a helper that a secret names, nor takes more of a tenant's document than it should", async () => {
+    const { source, lines } = subject();
+    source.markSynced();
+    source.put({ ...secret('x'), document: JSON.stringify({ credsStore: 'x', credHelpers: { 'a.example': 'x' }, auths: {} }) });
+    assert.deepEqual(await usersOf(source), ['none']);
+    const auths = Object.fromEntries(Array.from({ length: 1_001 }, (_, i) => [`h${i}.example`, { auth: 'dTpw' }]));
+    source.put({ ...secret('x'), document: JSON.stringify({ auths: { ...auths, 'a.example': { auth: 'dTpw' } } }) });
+    assert.deepEqual(await usersOf(source), ['none']);
+    assert.match(lines.join(), /too many entries/);
+  });
+
+  it('gives the key of another path, and a star, to nobody they are not for', async () => {
+    const { source } = subject();
+    const auth = 'dTpw';
+    source.put({
+      ...secret('x'),
+      document: JSON.stringify({ auths: { '*': { auth }, 'a.example/other': { auth }, __proto__: { auth } } }),
+    });
+    source.markSynced();
+    assert.deepEqual(await usersOf(source), ['none']);
   });
 
   it('calls nobody back who has had enough', () => {

@@ -1,55 +1,93 @@
 import type { Logger } from '@soci/log';
 import { ChangeListeners, withdrawnBetween } from './change-listeners.ts';
 import type { Credential } from './credential.ts';
-import { parsePullSecret, type PullSecretType } from './docker-config-file.ts';
+import type { PullSecretType } from './docker-config-file.ts';
+import type { KeychainError } from './errors.ts';
 import { Keyring, type KeyringEntry } from './keyring.ts';
-import { NONE, type Answer, type CredentialSource, type Lookup, type SourceChange } from './source.ts';
+import { haveSameLogins, readPullSecret, type PullSecret } from './pull-secret.ts';
+import { firstDistinct, none, type Answer, type CredentialSource, type Lookup, type SourceChange } from './source.ts';
 
-/** What is needed of a Kubernetes secret. */
-export interface PullSecret {
-  readonly namespace: string;
-  readonly name: string;
-  readonly type: PullSecretType;
-  /** Of the member that the type names, decoded; undefined where the secret has none. */
-  readonly document: string | undefined;
-}
-
-/** The last good value of a secret. */
-interface KnownSecret {
-  readonly namespace: string;
-  readonly name: string;
-  readonly auths: ReadonlyMap<string, Credential>;
-  readonly sinceMs: number;
-}
+/** Whose secrets a look-up may use: those of the whole node, or those of the namespaces that pulled the image, where these are known. */
+export type Isolation = 'node' | 'namespace';
 
 export interface PullSecretSourceOptions {
   readonly log: Logger;
+  readonly isolation?: Isolation;
+  /** How long the first list may take before the source stands aside; 60 s by default. */
+  readonly firstSyncTimeoutMs?: number;
   readonly nowMs?: () => number;
 }
 
+/** What a list of the API server covers. */
+export interface ListScope {
+  readonly type: PullSecretType;
+  /** Left out: all namespaces. */
+  readonly namespace?: string;
+}
+
+/** A list that is being read: put what it returns, then commit. Without a commit (it failed half way) nothing is removed. */
+export interface SecretList extends Disposable {
+  /** Takes effect at once. */
+  put(secret: PullSecret): void;
+  /** The list is complete: secrets in its scope that it did not return are gone. */
+  commit(): void;
+}
+
+const PULL_SECRET_TYPES: readonly PullSecretType[] = ['kubernetes.io/dockerconfigjson', 'kubernetes.io/dockercfg'];
+const DEFAULT_FIRST_SYNC_TIMEOUT_MS = 60_000;
 /**
  * Credentials in Kubernetes secrets, matched by the kubelet's rules. Whoever follows the API server fills it; until he says that he has seen all there is, nothing is known,
- * which is not the same as none. Secrets are asked in the order of namespace and name.
+ * which is not the same as none. When that takes too long it goes by what it has, and otherwise answers none, and why. Secrets are asked in the order of namespace and name.
  */
 export class PullSecretSource implements CredentialSource {
   readonly name = 'kubernetes-secrets';
   readonly #log: Logger;
+  readonly #isolation: Isolation;
+  readonly #firstSyncTimeoutMs: number;
   readonly #nowMs: () => number;
-  readonly #secrets = new Map<string, KnownSecret>();
+  readonly #keyring = new Keyring();
+  /** By owner: a secret is told apart by its type, too, since one made again with the other type comes by another watch, which may run ahead. */
+  readonly #scopes = new Map<string, ListScope & { readonly namespace: string }>();
   readonly #listeners = new ChangeListeners();
-  #keyring: Keyring | undefined; // made at the first look-up after a change
   #isSynced = false;
+  #waitingSinceMs: number;
+  #saysStandingAside = false;
+  #problem: string | undefined;
+  #off: string | undefined;
+  #failure: KeychainError | undefined;
+  #openLists = 0;
+  /** Withdrawn while lists are being read; undefined when nothing has changed. */
+  #collected: string[] | undefined;
 
-  constructor({ log, nowMs = () => Date.now() }: PullSecretSourceOptions) {
+  constructor({
+    log,
+    isolation = 'node',
+    firstSyncTimeoutMs = DEFAULT_FIRST_SYNC_TIMEOUT_MS,
+    nowMs = () => Date.now(),
+  }: PullSecretSourceOptions) {
     this.#log = log;
+    this.#isolation = isolation;
+    this.#firstSyncTimeoutMs = firstSyncTimeoutMs;
     this.#nowMs = nowMs;
+    this.#waitingSinceMs = nowMs();
   }
 
-  resolve({ host, reference }: Lookup): Promise<Answer> {
-    if (!this.#isSynced) return Promise.resolve({ kind: 'not-ready', reason: `${this.name}: the first list is not complete` });
-    this.#keyring ??= new Keyring(this.#entries());
-    const candidates = this.#keyring.match(host, reference.repository);
-    return Promise.resolve(candidates.length === 0 ? NONE : { kind: 'candidates', source: this.name, candidates });
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  /** How many secrets it knows. */
+  get size(): number {
+    return this.#scopes.size;
+  }
+
+  resolve({ host, reference, namespaces }: Lookup): Promise<Answer> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#off !== undefined) return Promise.resolve(none(this.#off));
+    const unsynced = this.#unsynced();
+    if (unsynced?.kind === 'not-ready') return Promise.resolve(unsynced);
+    const found = this.#match(host, reference.repository, namespaces);
+    return Promise.resolve(found.kind === 'none' ? (unsynced ?? found) : found);
   }
 
   onChange(listener: (change: SourceChange) => void): Disposable {
@@ -57,70 +95,151 @@ export class PullSecretSource implements CredentialSource {
   }
 
   /** A secret is new or changed. One that cannot be read keeps its last good value: an edit that goes wrong must not stop the reads of a whole cluster. */
-  put({ namespace, name, type, document }: PullSecret): void {
-    const key = keyOf(namespace, name);
-    const auths = this.#parse(`${namespace}/${name}`, type, document);
-    if (auths === undefined) return;
-    const before = this.#secrets.get(key);
-    this.#secrets.set(key, { namespace, name, auths, sinceMs: this.#nowMs() });
-    this.#changed(before, auths);
+  put(secret: PullSecret): void {
+    const entries = readPullSecret(secret, this.#nowMs(), this.#log);
+    if (entries === undefined) return;
+    const { namespace, name, type } = secret;
+    const owner = ownerOf(namespace, name, type);
+    this.#scopes.set(owner, { namespace, type });
+    this.#replace(owner, entries);
   }
 
-  remove(namespace: string, name: string): void {
-    const key = keyOf(namespace, name);
-    const before = this.#secrets.get(key);
-    if (before === undefined) return;
-    this.#secrets.delete(key);
-    this.#changed(before, new Map());
+  /** @param type of the secret that went; left out: of whichever type it is */
+  remove(namespace: string, name: string, type?: PullSecretType): void {
+    for (const known of type === undefined ? PULL_SECRET_TYPES : [type]) this.#remove(ownerOf(namespace, name, known));
+  }
+
+  /** Begins a list, the first or one after a watch has lost its place. What it changes is told as one change. */
+  beginList(scope: ListScope): SecretList {
+    const seen = new Set<string>();
+    this.#openLists++;
+    let isOpen = true;
+    const end = (): void => {
+      if (!isOpen) return;
+      isOpen = false;
+      if (--this.#openLists === 0) this.#tellCollected();
+    };
+    return {
+      put: (secret) => {
+        seen.add(ownerOf(secret.namespace, secret.name, secret.type));
+        this.put(secret);
+      },
+      commit: () => {
+        if (isOpen) this.#removeUnseen(scope, seen);
+        end();
+      },
+      [Symbol.dispose]: end,
+    };
   }
 
   /** All secrets there are have been put; from now on a host without an entry has none. */
   markSynced(): void {
     if (this.#isSynced) return;
     this.#isSynced = true;
-    this.#listeners.tell({ source: this.name, withdrawn: [] });
+    this.#problem = undefined;
+    this.#tell([]);
   }
 
-  #parse(secret: string, type: PullSecretType, document: string | undefined): ReadonlyMap<string, Credential> | undefined {
-    if (document === undefined) {
-      this.#log.warn({ pullSecret: secret, type }, 'pull secret without the member its type names');
-      return undefined;
+  /** Why the first list is not complete, for people; undefined when that is over. */
+  reportProblem(reason: string | undefined): void {
+    this.#problem = reason;
+  }
+
+  /** There is nothing to follow, and why; undefined when there is again. */
+  setOff(reason: string | undefined): void {
+    if (reason === this.#off) return;
+    this.#off = reason;
+    this.#startWaiting();
+    this.#tell([]);
+  }
+
+  /** Look-ups fail with this error, whatever is known, until it is taken back. */
+  setFailed(error: KeychainError | undefined): void {
+    if (error === this.#failure) return;
+    this.#failure = error;
+    this.#tell([]);
+  }
+
+  /** Forgets all secrets: another cluster, or another user of it, is followed from now on. */
+  reset(): void {
+    const wasSynced = this.#isSynced;
+    const before: KeyringEntry[] = [];
+    for (const owner of this.#scopes.keys()) {
+      before.push(...this.#keyring.entriesOf(owner));
+      this.#keyring.set(owner, []);
     }
-    try {
-      const { auths, skipped } = parsePullSecret(type, document);
-      for (const { key, reason } of skipped) this.#log.warn({ pullSecret: secret, key, reason }, 'pull secret entry skipped');
-      return new Map([...auths].filter(([key, credential]) => this.#isLogin(secret, key, credential)));
-    } catch (cause) {
-      if (!(cause instanceof SyntaxError)) throw cause;
-      this.#log.warn({ pullSecret: secret, cause }, 'pull secret not usable');
-      return undefined;
-    }
+    this.#scopes.clear();
+    this.#isSynced = false;
+    this.#problem = undefined;
+    this.#startWaiting();
+    if (wasSynced) this.#tell(withdrawnBetween(before.map(credentialOf), []));
   }
 
-  /** A password alone is no login for the kubelet, and no token either. */
-  #isLogin(secret: string, key: string, credential: Credential): boolean {
-    if (credential.kind !== 'basic' || credential.username !== '') return true;
-    this.#log.warn({ pullSecret: secret, key, reason: 'a password without a user name' }, 'pull secret entry skipped');
-    return false;
+  #startWaiting(): void {
+    this.#waitingSinceMs = this.#nowMs();
+    this.#saysStandingAside = false;
   }
 
-  #changed(before: KnownSecret | undefined, after: ReadonlyMap<string, Credential>): void {
-    this.#keyring = undefined;
-    if (!this.#isSynced) return; // nothing was given yet
-    this.#listeners.tell({ source: this.name, withdrawn: withdrawnBetween(before?.auths.values() ?? [], after.values()) });
+  /** The answer for a host without an entry while the first list is not complete. After a while what is known is used: a namespace may be forbidden that nobody needs. */
+  #unsynced(): Answer | undefined {
+    if (this.#isSynced) return undefined;
+    const why = this.#problem === undefined ? '' : `: ${this.#problem}`;
+    const waitedMs = this.#nowMs() - this.#waitingSinceMs;
+    if (waitedMs < this.#firstSyncTimeoutMs) return { kind: 'not-ready', reason: `${this.name}: the first list is not complete${why}` };
+    if (!this.#saysStandingAside)
+      this.#log.warn({ waitedMs, problem: this.#problem }, 'pull secrets not synced in time, images are pulled without them');
+    this.#saysStandingAside = true;
+    return none(`no complete list within ${Math.round(this.#firstSyncTimeoutMs / 1000)} s${why}`);
   }
 
-  *#entries(): Iterable<KeyringEntry> {
-    for (const key of [...this.#secrets.keys()].sort()) {
-      const secret = this.#secrets.get(key);
-      if (secret === undefined) continue;
-      const entry = `secret ${secret.namespace}/${secret.name}`;
-      for (const [written, credential] of secret.auths) yield { key: written, candidate: { credential, entry, sinceMs: secret.sinceMs } };
-    }
+  #match(host: string, repository: string, namespaces: readonly string[]): Answer {
+    const allowed = this.#isolation === 'node' || namespaces.length === 0 ? undefined : new Set(namespaces);
+    const isAllowed = (owner: string): boolean => allowed === undefined || allowed.has(this.#scopes.get(owner)?.namespace ?? '');
+    const candidates = firstDistinct(this.#keyring.match(host, repository, isAllowed));
+    if (candidates.length > 0) return { kind: 'candidates', source: this.name, candidates };
+    const where = allowed === undefined ? `${this.size} secrets` : `secrets of ${[...allowed].sort().join(', ')}`;
+    return none(`no entry for ${host}/${repository} in ${where}`);
+  }
+
+  /** What is as it was stays, with its age: a list returns everything again. */
+  #replace(owner: string, entries: readonly KeyringEntry[]): void {
+    const before = this.#keyring.entriesOf(owner);
+    if (haveSameLogins(before, entries)) return;
+    this.#keyring.set(owner, entries);
+    if (this.#isSynced) this.#changed(withdrawnBetween(before.map(credentialOf), entries.map(credentialOf)));
+  }
+
+  #removeUnseen({ type, namespace }: ListScope, seen: ReadonlySet<string>): void {
+    for (const [owner, known] of this.#scopes)
+      if (known.type === type && !seen.has(owner) && (namespace === undefined || known.namespace === namespace)) this.#remove(owner);
+  }
+
+  #remove(owner: string): void {
+    if (this.#scopes.delete(owner)) this.#replace(owner, []);
+  }
+
+  /** Told at once, or with all the others that open lists bring. */
+  #changed(withdrawn: readonly string[]): void {
+    if (this.#openLists === 0) this.#tell(withdrawn);
+    else (this.#collected ??= []).push(...withdrawn);
+  }
+
+  #tellCollected(): void {
+    const withdrawn = this.#collected;
+    this.#collected = undefined;
+    if (withdrawn !== undefined) this.#tell(withdrawn);
+  }
+
+  #tell(withdrawn: readonly string[]): void {
+    this.#listeners.tell({ source: this.name, withdrawn });
   }
 }
 
-/** Sorts by namespace, then by name: neither can hold a NUL. */
-function keyOf(namespace: string, name: string): string {
-  return `${namespace}\0${name}`;
+function credentialOf({ candidate }: KeyringEntry): Credential {
+  return candidate.credential;
+}
+
+/** Sorts by namespace, then by name: none of the parts can hold a NUL. */
+function ownerOf(namespace: string, name: string, type: PullSecretType): string {
+  return `${namespace}\0${name}\0${type}`;
 }

@@ -1,5 +1,5 @@
 import type { ImageReference } from '@soci/image';
-import type { Credential } from './credential.ts';
+import { fingerprint, type Credential } from './credential.ts';
 
 /** What is to be read, and for whom. */
 export interface Lookup {
@@ -11,7 +11,7 @@ export interface Lookup {
 }
 
 export type Answer =
-  | { readonly kind: 'none'; readonly reason?: string } // the next source may try
+  | { readonly kind: 'none'; readonly reason?: string } // the next source may try; why, in a line
   | Candidates
   | { readonly kind: 'not-ready'; readonly reason: string }; // ask again later; never the same as anonymous
 
@@ -49,6 +49,13 @@ export interface CredentialSource {
   /** @throws {KeychainError} when this source is configured for the host and failed (helper missing, timed out): the search stops */
   resolve(lookup: Lookup, signal: AbortSignal): Promise<Answer>;
 
+  /**
+   * A registry did not take this credential (the login itself, not a token that ran out). What the source keeps of it is not given again before it was asked for anew.
+   *
+   * @returns whether a look-up made now may give something else. Sources that keep nothing leave it out: each look-up of theirs is anew
+   */
+  refused?(fingerprint: string): boolean;
+
   /** Calls back after every change, until disposed of. Sources that never change leave it out. */
   onChange?(listener: (change: SourceChange) => void): Disposable;
 }
@@ -58,4 +65,21 @@ export function originOf(source: string, { entry }: Candidate): string {
   return `${source} (${entry})`;
 }
 
-export const NONE: Answer = Object.freeze({ kind: 'none' });
+/** This source has nothing. The reason is for people and holds no secret. */
+export function none(reason: string): Answer {
+  return { kind: 'none', reason };
+}
+
+/** How many logins of one answer are worth showing a registry: a hundred wrong ones lock an account. */
+const MAX_CANDIDATES = 5;
+
+/** The first few candidates that differ, in their order. */
+export function firstDistinct(candidates: Iterable<Candidate>): readonly Candidate[] {
+  const distinct = new Map<string, Candidate>();
+  for (const candidate of candidates) {
+    const print = fingerprint(candidate.credential);
+    if (!distinct.has(print)) distinct.set(print, candidate);
+    if (distinct.size === MAX_CANDIDATES) break;
+  }
+  return [...distinct.values()];
+}

@@ -2,7 +2,7 @@ import type { Credential } from './credential.ts';
 import { KeychainError } from './errors.ts';
 import { ANONYMOUS, basic } from './credential.ts';
 import { isHubHost } from './hub.ts';
-import { NONE, type Answer, type CredentialSource, type Lookup } from './source.ts';
+import { none, type Answer, type CredentialSource, type Lookup } from './source.ts';
 
 export interface StaticSourceOptions {
   /** Name for messages: `--user`. */
@@ -25,7 +25,7 @@ export class StaticSource implements CredentialSource {
   }
 
   resolve(lookup: Lookup): Promise<Answer> {
-    if (registryOf(lookup.host) !== this.#host) return Promise.resolve(NONE);
+    if (registryOf(lookup.host) !== this.#host) return Promise.resolve(none(`for ${this.#host} only`));
     return Promise.resolve({ kind: 'candidates', source: this.name, candidates: [{ credential: this.#credential, entry: this.#host }] });
   }
 }
