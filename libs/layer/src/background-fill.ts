@@ -42,7 +42,7 @@ export class BackgroundFill<T> implements Disposable {
 
   add(layer: T): void {
     this.#silentUntilMs = this.#host.now() + this.#options.silencePeriodMs;
-    this.#enqueue(layer);
+    if (this.#current !== layer && !this.#queue.includes(layer)) this.#enqueue(layer);
   }
 
   remove(layer: T): void {

@@ -15,6 +15,12 @@ export interface BlobRequest {
   readonly priority: FetchPriority;
 }
 
+/** Something changed for a source: credentials came or went, or it was out of reach and is back. What failed before may work now. */
+export interface BlobSourceChange {
+  /** Registries where it may, as image references name them, in lower case, Docker Hub as `docker.io`; left out: any. */
+  readonly hosts?: readonly string[];
+}
+
 /** Who brings the compressed bytes of layers. */
 export interface BlobSource {
   /**
@@ -22,4 +28,7 @@ export interface BlobSource {
    * The caller may keep the pieces. Aborting `signal` ends the request.
    */
   read(request: BlobRequest, signal: AbortSignal): AsyncIterable<Uint8Array>;
+
+  /** Calls back after every change, until disposed of. Sources that never change leave it out. */
+  onChange?(listener: (change: BlobSourceChange) => void): Disposable;
 }

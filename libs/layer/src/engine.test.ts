@@ -1,71 +1,14 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { describe, it, type TestContext } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { collectLogs } from '@soci/log';
-import { LayerEngine, type LayerEngineOptions } from './engine.ts';
-import type { LayerSource } from './layer-source.ts';
-import type { LayerData } from './layer-data.ts';
+import { LayerEngine } from './engine.ts';
 import { MAX_WAITING_READS } from './read-table.ts';
-import { type FakeLayer, fakeLayer, openStore, temporaryFolder } from './testing/fake-layer.ts';
+import { engineRig as rig, same, SOURCE, SPAN } from './testing/engine-rig.ts';
+import { fakeLayer, openStore, temporaryFolder } from './testing/fake-layer.ts';
 import { FakeReplies } from './testing/fake-replies.ts';
 import { FakeSource } from './testing/fake-source.ts';
-
-const SPAN = 50_000;
-const SOURCE: LayerSource = { reference: 'r.example/a:1', repository: 'a', namespaces: [] };
-
-interface Rig {
-  readonly engine: LayerEngine;
-  readonly layer: LayerData;
-  readonly fake: FakeLayer;
-  readonly source: FakeSource;
-  readonly lines: readonly string[];
-  readonly sources: LayerSource[];
-  read(offsetBytes: number, sizeBytes: number): Promise<Uint8Array | 'EIO'>;
-  /** Starts a read; its number. */
-  post(offsetBytes: number, sizeBytes: number): number;
-  readonly replies: FakeReplies;
-  readonly clock: { ms: number };
-}
-
-async function rig(t: TestContext, spanCount = 12, options: Partial<LayerEngineOptions> = {}): Promise<Rig> {
-  const store = await openStore(t, await temporaryFolder(t));
-  const fake = await fakeLayer(store, spanCount, SPAN);
-  const layer = await store.openLayer(fake.key);
-  const source = new FakeSource(new Map([[fake.digest, fake.bytes]]));
-  const replies = new FakeReplies();
-  const { log, lines } = collectLogs();
-  const clock = { ms: 0 };
-  const engine = new LayerEngine({ source, replies, log, now: () => performance.now() + clock.ms, ...options });
-  t.after(() => engine[Symbol.asyncDispose]());
-  const sources = [SOURCE];
-  engine.attach(7, layer, () => sources);
-  let unique = 0;
-  const post = (offsetBytes: number, sizeBytes: number): number => {
-    engine.onMiss({ slot: 7, uniqueLow: ++unique, uniqueHigh: 1, offsetBytes, sizeBytes });
-    return unique;
-  };
-  return {
-    engine,
-    layer,
-    fake,
-    source,
-    lines,
-    sources,
-    replies,
-    clock,
-    post,
-    read: async (offsetBytes, sizeBytes) => {
-      const reply = await replies.of(post(offsetBytes, sizeBytes));
-      return 'errno' in reply ? 'EIO' : reply.data;
-    },
-  };
-}
-
-function same(rigged: Rig, got: Uint8Array | 'EIO', offsetBytes: number, sizeBytes: number): void {
-  assert.notEqual(got, 'EIO');
-  assert.deepEqual(Buffer.from(got as Uint8Array), Buffer.from(rigged.fake.bytes.subarray(offsetBytes, offsetBytes + sizeBytes)));
-}
 
 describe('LayerEngine', () => {
   it('fetches the span that a read needs, with the one behind it, and answers all of it', async (t) => {

@@ -1,12 +1,14 @@
 import type { Logger } from '@soci/log';
 import { BackgroundFill, type BackgroundFillOptions } from './background-fill.ts';
-import type { BlobSource, FetchPriority } from './blob-source.ts';
+import type { BlobSource, BlobSourceChange, FetchPriority } from './blob-source.ts';
 import { type LayerCounters, newCounters } from './counters.ts';
 import { LayerError } from './errors.ts';
 import type { SpanRun } from './fetch-spans.ts';
 import type { LayerData } from './layer-data.ts';
-import type { LayerSource } from './layer-source.ts';
+import { hostOf, type LayerSource } from './layer-source.ts';
 import { LayerSpans, type ReplySink, type SpansHost } from './layer-spans.ts';
+import { PacedChanges } from './paced-changes.ts';
+import { SourceOrder } from './source-order.ts';
 import { type ServedLayer, SpanTransfers } from './span-transfers.ts';
 
 /** A READ whose bytes were not there, as the serving threads post it. */
@@ -49,7 +51,7 @@ const LIMITS: Readonly<Record<FetchPriority, { readonly perLayer: number; readon
 /**
  * Brings the bytes of layers that reads wait for: finds the spans, fetches neighbours with one request, has them checked and stored, answers.
  * Lives on the main thread and does nothing long there. Demand goes before read-ahead, read-ahead before background fill; a read joins
- * a fetch that is under way. No read waits longer than `readTimeoutMs`.
+ * a fetch that is under way. No read waits longer than `readTimeoutMs`; one whose fetch failed is tried again after a pause, or when the source says that something changed.
  */
 export class LayerEngine implements AsyncDisposable {
   readonly counters: LayerCounters = newCounters();
@@ -58,6 +60,7 @@ export class LayerEngine implements AsyncDisposable {
   readonly #host: SpansHost;
   readonly #transfers: SpanTransfers;
   readonly #fill: BackgroundFill<ServedLayer> | undefined;
+  readonly #sourceChanges: PacedChanges;
   readonly #bySlot = new Map<number, ServedLayer>();
   readonly #byLayer = new Map<LayerData, ServedLayer>();
   #sweeper: NodeJS.Timeout | undefined;
@@ -80,6 +83,7 @@ export class LayerEngine implements AsyncDisposable {
       stallMs: options.stallMs ?? STALL_MS,
       onComplete: options.onComplete,
     });
+    this.#sourceChanges = new PacedChanges(source, (change) => this.#onSourceChange(change));
     if (options.backgroundFetch !== undefined) {
       this.#fill = new BackgroundFill<ServedLayer>(options.backgroundFetch, {
         now,
@@ -127,9 +131,21 @@ export class LayerEngine implements AsyncDisposable {
     this.#byLayer.get(layer)?.spans.plan(firstSpan, lastSpan);
   }
 
-  /** Something changed (credentials, a reference, the network): what failed before is tried at once. */
-  retryNow(): void {
-    for (const { spans } of this.#byLayer.values()) spans.retryNow();
+  /**
+   * Something changed (credentials, an image through which layers can be read, the network): what failed before is tried at once, and so is what is under way and fails yet.
+   * @param isConcerned by which images of a layer it may work now; any when left out
+   */
+  retryNow(isConcerned: (source: LayerSource) => boolean = () => true): void {
+    for (const served of this.#byLayer.values()) {
+      const { spans, order } = served;
+      const isHeldUp = spans.isHeldUp || order.hasRefused || served.isFillOver;
+      if (!isHeldUp || !this.#sourcesOf(served).some(isConcerned)) continue;
+      order.reset();
+      spans.retryNow();
+      if (!served.isFillOver) continue;
+      served.isFillOver = false;
+      this.#fill?.add(served);
+    }
     this.#wake();
   }
 
@@ -141,6 +157,7 @@ export class LayerEngine implements AsyncDisposable {
   /** Stops all work. Reads that wait are left unanswered: whoever holds the FUSE descriptor next gets them again. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#sweeper);
+    this.#sourceChanges[Symbol.dispose]();
     this.#fill?.[Symbol.dispose]();
     for (const { spans, stop } of this.#byLayer.values()) {
       stop.abort(new LayerError('CLOSED', 'layer engine is closed'));
@@ -155,6 +172,7 @@ export class LayerEngine implements AsyncDisposable {
     const served: ServedLayer = {
       spans: new LayerSpans(layer, this.#host),
       sources,
+      order: new SourceOrder(() => this.#host.now()),
       log: this.#options.log.child({ layerDigest: layer.digest }),
       stop: new AbortController(),
       rejections: new Map(),
@@ -165,6 +183,21 @@ export class LayerEngine implements AsyncDisposable {
     if (layer.suspects.size > 0) this.#transfers.startVerifying(served);
     if (!layer.isFilled) this.#fill?.add(served);
     return served;
+  }
+
+  #onSourceChange({ hosts }: BlobSourceChange): void {
+    const concerned = hosts && new Set(hosts);
+    this.retryNow((source) => concerned === undefined || concerned.has(hostOf(source)));
+  }
+
+  /** None when they cannot be told: what waits is tried again anyway. */
+  #sourcesOf({ sources, log }: ServedLayer): readonly LayerSource[] {
+    try {
+      return sources();
+    } catch (error) {
+      log.warn({ error }, 'images of a layer cannot be told');
+      return [];
+    }
   }
 
   #waitingReads(): number {

@@ -10,6 +10,8 @@ export interface SpanRun {
   /** Not below `first`. */
   readonly last: number;
   readonly priority: FetchPriority;
+  /** How many changes the layer had been told of when the run began: one that is told of meanwhile makes its failure worth another try. */
+  readonly changes: number;
 }
 
 export interface SpanSink {

@@ -55,6 +55,7 @@ export class LayerSpans {
   #fillCursor = 0;
   #attempt = 0;
   #retryAtMs = 0;
+  #changes = 0;
 
   constructor(layer: LayerData, host: SpansHost) {
     const { index } = layer;
@@ -152,8 +153,8 @@ export class LayerSpans {
   }
 
   /** Spans of a run that were not delivered: again for those that are waited for, after a pause that grows; forgotten otherwise. */
-  undelivered({ first, last }: SpanRun, maxPauseMs: number): void {
-    this.#retryAtMs = this.#host.now() + Math.min(maxPauseMs, 125 * 2 ** this.#attempt++);
+  undelivered({ first, last, changes }: SpanRun, maxPauseMs: number): void {
+    if (changes === this.#changes) this.#retryAtMs = this.#host.now() + Math.min(maxPauseMs, 125 * 2 ** this.#attempt++);
     for (let span = first; span <= last; span++) {
       if (this.#state[span] === STATE.fetching) this.again(span);
     }
@@ -170,9 +171,17 @@ export class LayerSpans {
     return this.#attempt;
   }
 
-  /** What failed before may work now. */
+  /** Whether there is anything that a change could help: a request that failed or may yet, a span that is refused. */
+  get isHeldUp(): boolean {
+    return this.#attempt > 0 || this.#failedAtMs.size > 0 || Object.values(this.active).some((count) => count > 0);
+  }
+
+  /** What failed before may work now, and so may what was asked for before and fails yet. */
   retryNow(): void {
+    this.#changes++;
+    this.#attempt = 0;
     this.#retryAtMs = 0;
+    this.#failedAtMs.clear();
   }
 
   isSuspect(span: number): boolean {
@@ -267,7 +276,7 @@ export class LayerSpans {
     while (priority === 'demand' && this.#state[first - 1] === STATE.wanted && joins(first - 1)) first--;
     while (joins(last + 1)) last++;
     for (let one = first; one <= last; one++) this.#state[one] = STATE.fetching;
-    return { layer: this.layer, first, last, priority };
+    return { layer: this.layer, first, last, priority, changes: this.#changes };
   }
 
   /** A run and the span behind it, which nobody asked for: it comes while the reader is busy with what it got. */

@@ -69,6 +69,36 @@ describe('LayerStore', () => {
     assert.equal(store.sources(digest)[0]?.reference, 'r/x:99');
   });
 
+  it('adds namespaces that pulled an image later to all of its layers, also for the time after a restart', async (t) => {
+    const folder = await temporaryFolder(t);
+    const [one, two] = [`sha256:${'1'.repeat(64)}`, `sha256:${'2'.repeat(64)}`];
+    {
+      await using store = await LayerStore.open({ root: folder, log: collectLogs().log });
+      for (const digest of [one, two]) store.addSource(digest, { reference: 'r/a:1', repository: 'r/a', namespaces: ['x'] });
+      store.addSource(one, { reference: 'r/b:1', repository: 'r/b', namespaces: [] });
+      store.addNamespaces('r/a:1', ['x']);
+      assert.equal(store.sources(one)[0]?.reference, 'r/b:1', 'no news');
+      store.addNamespaces('r/a:1', ['y']);
+      store.addNamespaces('r/unknown:1', ['y']);
+    }
+    await using store = await LayerStore.open({ root: folder, log: collectLogs().log });
+    const [first, second] = store.sources(one);
+    assert.deepEqual([first, second?.reference], [{ reference: 'r/a:1', repository: 'r/a', namespaces: ['y', 'x'] }, 'r/b:1']);
+    assert.deepEqual(store.sources(two)[0]?.namespaces, ['y', 'x']);
+    assert.deepEqual(
+      store
+        .images()
+        .map(({ reference }) => reference)
+        .sort(),
+      ['r/a:1', 'r/b:1'],
+    );
+    store.addNamespaces(
+      'r/a:1',
+      Array.from({ length: 1000 }, (_, i) => `n${i}`),
+    );
+    assert.equal(store.sources(two)[0]?.namespaces.length, 256);
+  });
+
   it('forgets the images of a layer with the last that is left of its blob', async (t) => {
     const store = await openStore(t, await temporaryFolder(t));
     const digest = `sha256:${'c'.repeat(64)}`;

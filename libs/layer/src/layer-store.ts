@@ -33,6 +33,8 @@ export interface LayerStoreOptions {
 const FLUSH_MS = 1000;
 /** References kept for a layer; the oldest are forgotten. */
 const MAX_SOURCES = 64;
+/** The same for the Kubernetes namespaces of a reference. */
+const MAX_NAMESPACES = 256;
 /** What `impliedKey` gives, or `NO_IMPLIED_KEY`, then the version of the image's writer. */
 const IMPLIED_KEY = /^[0-9a-f]{1,64}$/;
 
@@ -150,7 +152,7 @@ export class LayerStore implements AsyncDisposable {
   /** Notes that a layer can be read through an image; the newest goes first, also when it was known. */
   addSource(layerDigest: string, { reference, repository, namespaces }: LayerSource): void {
     const known = this.sources(layerDigest).find((source) => source.reference === reference);
-    const all = [...new Set([...namespaces, ...(known?.namespaces ?? [])])];
+    const all = [...new Set([...namespaces, ...(known?.namespaces ?? [])])].slice(0, MAX_NAMESPACES);
     this.#db
       .prepare('INSERT OR REPLACE INTO sources (layer, reference, repository, namespaces) VALUES (?, ?, ?, ?)')
       .run(layerDigest, reference, repository, JSON.stringify(all));
@@ -169,6 +171,24 @@ export class LayerStore implements AsyncDisposable {
         repository: String(row.repository),
         namespaces: JSON.parse(String(row.namespaces)) as string[],
       }));
+  }
+
+  /** Notes that these Kubernetes namespaces, too, pulled an image; where that is news, it goes first, because it could be read just now. */
+  addNamespaces(reference: string, namespaces: readonly string[]): void {
+    const rows = this.#db.prepare('SELECT layer, repository, namespaces FROM sources WHERE reference = ?').all(reference);
+    for (const row of rows) {
+      const known = JSON.parse(String(row.namespaces)) as string[];
+      if (namespaces.every((namespace) => known.includes(namespace))) continue;
+      this.addSource(String(row.layer), { reference, repository: String(row.repository), namespaces });
+    }
+  }
+
+  /** The images through which layers can be read. */
+  images(): Pick<LayerSource, 'reference' | 'repository'>[] {
+    return this.#db
+      .prepare('SELECT DISTINCT reference, repository FROM sources')
+      .all()
+      .map((row) => ({ reference: String(row.reference), repository: String(row.repository) }));
   }
 
   /** An image was removed: its layers are not asked for through it any more. */

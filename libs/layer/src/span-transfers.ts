@@ -6,6 +6,7 @@ import { fetchSpans, type SpanRun } from './fetch-spans.ts';
 import type { LayerData } from './layer-data.ts';
 import type { LayerSource } from './layer-source.ts';
 import type { LayerSpans } from './layer-spans.ts';
+import type { SourceOrder } from './source-order.ts';
 import { SpanPool } from './span-pool.ts';
 import type { SpanWriter } from './span-writer.ts';
 
@@ -13,6 +14,7 @@ import type { SpanWriter } from './span-writer.ts';
 export interface ServedLayer {
   readonly spans: LayerSpans;
   readonly sources: () => readonly LayerSource[];
+  readonly order: SourceOrder;
   readonly log: Logger;
   /** Aborted when the layer is served no more. */
   readonly stop: AbortController;
@@ -60,7 +62,7 @@ export class SpanTransfers implements AsyncDisposable {
     this.#track(this.fetch(served, run));
   }
 
-  /** Fetches a run over the layer's sources in turn, newest first. Never rejects because of one. */
+  /** Fetches a run over the layer's sources in turn. Never rejects because of one. */
   async fetch(served: ServedLayer, run: SpanRun): Promise<void> {
     const { spans, stop, log } = served;
     this.active[run.priority]++;
@@ -75,6 +77,7 @@ export class SpanTransfers implements AsyncDisposable {
         } catch (error) {
           if (stop.signal.aborted) return;
           failures.push(error);
+          served.order.failed(source, error);
           log.debug({ ref: source.reference, span: rest.first, error }, 'span request failed');
         }
       }
@@ -208,9 +211,9 @@ export class SpanTransfers implements AsyncDisposable {
 }
 
 /** Why there are none goes to `failures`: a run that is not given back would be fetched by nobody ever after. */
-function sourcesOf({ sources }: ServedLayer, failures: unknown[]): readonly LayerSource[] {
+function sourcesOf({ sources, order }: ServedLayer, failures: unknown[]): readonly LayerSource[] {
   try {
-    const found = sources().slice(0, MAX_SOURCES_TRIED);
+    const found = order.inOrder(sources()).slice(0, MAX_SOURCES_TRIED);
     if (found.length === 0) failures.push(new LayerError('NO_SOURCE', 'no image refers to this layer'));
     return found;
   } catch (error) {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BlobRequest, BlobSource } from '../blob-source.ts';
+import type { BlobRequest, BlobSource, BlobSourceChange } from '../blob-source.ts';
 
 export type Fault =
   | { readonly kind: 'none' }
@@ -7,7 +7,7 @@ export type Fault =
   | { readonly kind: 'short'; readonly afterBytes: number }
   | { readonly kind: 'hang' }
   | { readonly kind: 'linger' } // everything comes, and then no end
-  | { readonly kind: 'error'; readonly message: string }
+  | { readonly kind: 'error'; readonly message: string; readonly code?: string; readonly when?: Promise<undefined> }
   | { readonly kind: 'slow'; readonly delayMs: number };
 
 /** Serves one blob from memory, in pieces of 10,000 bytes, with faults. */
@@ -17,16 +17,31 @@ export class FakeSource implements BlobSource {
   /** A request waits for this before its first piece. */
   gate: Promise<void> | undefined;
   readonly #blobs: ReadonlyMap<string, Uint8Array>;
+  readonly #listeners = new Set<(change: BlobSourceChange) => void>();
 
   constructor(blobs: ReadonlyMap<string, Uint8Array>) {
     this.#blobs = blobs;
+  }
+
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+
+  onChange(listener: (change: BlobSourceChange) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  tell(change: BlobSourceChange): void {
+    for (const listener of this.#listeners) listener(change);
   }
 
   async *read(request: BlobRequest, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     this.requests.push(request);
     const fault = this.fault(request, this.requests.length);
     await this.gate;
-    if (fault.kind === 'error') throw new Error(fault.message);
+    if (fault.kind === 'error') await fault.when;
+    if (fault.kind === 'error') throw Object.assign(new Error(fault.message), { code: fault.code });
     if (fault.kind === 'hang') await sleep(60_000, undefined, { signal, ref: false });
     const blob = this.#blobs.get(request.digest) ?? new Uint8Array(0);
     const end = request.offsetBytes + request.lengthBytes;
