@@ -28,8 +28,7 @@ export function runKeyringRow(row: Row): Outcome {
       entries.push({ key, candidate: { credential, entry: `secret ${namespace}/${name}` } });
   }
   const { host, repository } = parseReference(row.ref_or_host);
-  const candidates = new Keyring(entries).match(host, repository);
-  return listOf(candidates);
+  return listOf([...new Keyring(entries).match(host, repository)]);
 }
 
 /** Runs a row of source `k8s-secret`. A row that expects one credential means the one that is tried first. */

@@ -57,30 +57,32 @@ export class Keyring {
     return this.#keysOf.get(owner) ?? [];
   }
 
-  /** @see patternTarget
+  /**
+   * All that match, best first, found as they are asked for. For Docker Hub, where nothing does, what is kept under `index.docker.io`.
+   *
+   * @param host registry authority with its port, if any; any name of Docker Hub
+   * @param repository without tag and digest
    * @param isAllowed whose credentials count; everybody's by default
-   * @returns all that match, best first. For Docker Hub, where nothing does, what is kept under `index.docker.io`
    */
-  match(host: string, repository: string, isAllowed: (owner: string) => boolean = () => true): readonly Candidate[] {
-    const found = this.#find(patternTarget(host, repository), isAllowed);
-    const kept = found.length === 0 && isHubHost(host) ? this.#findHubFallback(isAllowed) : found;
-    return kept.map(({ candidate }) => candidate);
+  *match(host: string, repository: string, isAllowed: (owner: string) => boolean = () => true): Generator<Candidate, void, undefined> {
+    const target = patternTarget(host, repository);
+    let isFound = false;
+    for (const { path, owner, candidate } of inOrder(this.#bucketsFor(target))) {
+      if (!target.path.startsWith(path) || !isAllowed(owner)) continue;
+      isFound = true;
+      yield candidate;
+    }
+    if (isFound || !isHubHost(host)) return;
+    for (const { text, owner, candidate } of this.#byHost.get(hostKey(HUB_FALLBACK, ''))?.kept ?? [])
+      if (text === HUB_FALLBACK && isAllowed(owner)) yield candidate;
   }
 
-  #find(target: PatternTarget, isAllowed: (owner: string) => boolean): readonly Kept[] {
-    const buckets = [this.#byHost.get(hostKey(target.host, target.port))];
+  #bucketsFor(target: PatternTarget): readonly Bucket[] {
+    const exact = this.#byHost.get(hostKey(target.host, target.port));
+    const buckets = exact === undefined ? [] : [exact];
     for (const key of patternKeys(target))
       for (const bucket of this.#patterns.get(key)?.values() ?? []) if (matchesHost(bucket.labels, target.labels)) buckets.push(bucket);
-    const found = buckets.map((bucket) =>
-      (bucket?.kept ?? []).filter(({ path, owner }) => target.path.startsWith(path) && isAllowed(owner)),
-    );
-    const all = found.flat();
-    return found.filter(({ length }) => length > 0).length > 1 ? all.sort((a, b) => compareTexts(b.text, a.text)) : all; // a stable sort
-  }
-
-  #findHubFallback(isAllowed: (owner: string) => boolean): readonly Kept[] {
-    const { kept = [] } = this.#byHost.get(hostKey(HUB_FALLBACK, '')) ?? {};
-    return kept.filter(({ text, owner }) => text === HUB_FALLBACK && isAllowed(owner));
+    return buckets;
   }
 
   #add(owner: string, key: string, candidate: Candidate): void {
@@ -118,6 +120,21 @@ export class Keyring {
     const buckets = this.#patterns.get(group);
     buckets?.delete(hostKey(host, port));
     if (buckets?.size === 0) this.#patterns.delete(group);
+  }
+}
+
+/** What several buckets keep, as if it were in one. */
+function* inOrder(buckets: readonly Bucket[]): Generator<Kept, void, undefined> {
+  const places = buckets.map(() => 0);
+  for (;;) {
+    let best: { readonly next: Kept; readonly bucket: number } | undefined;
+    for (const [bucket, { kept }] of buckets.entries()) {
+      const next = kept[places[bucket] ?? 0];
+      if (next !== undefined && (best === undefined || compareTexts(next.text, best.next.text) > 0)) best = { next, bucket };
+    }
+    if (best === undefined) return;
+    places[best.bucket] = (places[best.bucket] ?? 0) + 1;
+    yield best.next;
   }
 }
 
