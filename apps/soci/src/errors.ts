@@ -5,6 +5,8 @@ export type CliErrorCode =
   | 'WRONG_KIND' // a digest of something else than the command is for
   | 'OUTPUT_FAILED'
   | 'PUSH_FAILED'
+  | 'NOT_RUNNING' // the service that is to be asked
+  | 'UNDECIDED' // which credential a registry is shown
   | 'TIMEOUT';
 
 /** What a command cannot do. `message` is what the user reads after `soci: `. */

@@ -33,6 +33,7 @@ export interface RegistryOptions {
   readonly skipVerify?: boolean;
   readonly plainHttp?: boolean;
   readonly user?: string;
+  readonly username?: string;
   readonly passwordStdin?: boolean;
   readonly refresh?: string;
   readonly hostsDir?: string;
@@ -45,6 +46,8 @@ export interface RegistryOptions {
 
 const DEFAULT_ADDRESS = '/run/containerd/containerd.sock';
 const DEFAULT_NAMESPACE = 'default';
+/** `[admin] address` of the service, where its configuration says nothing else. */
+const DEFAULT_ADMIN_ADDRESS = '/run/soci-snapshotter-grpc/admin.sock';
 const DEFAULT_ROOT = '/var/lib/soci-snapshotter-grpc/';
 const CONTENT_STORES = ['soci', 'containerd'];
 
@@ -87,15 +90,29 @@ export function addRegistryOptions(command: Command): Command {
   return command
     .option('-k, --skip-verify', "do not check the registry's certificate")
     .option('--plain-http', 'speak HTTP without TLS')
-    .option('-u, --user <user[:password]>', 'registry user and password')
-    .option('--password-stdin', 'read the password of --user from standard input')
-    .option('--refresh <token>', 'refresh token for the authorization server')
+    .option(
+      '-u, --user <user[:password]>',
+      'registry user and password; WARNING: a password given here stays in the shell history and can be read in the list of processes, use --password-stdin',
+    )
+    .option('--username <user>', 'registry user, for --password-stdin')
+    .option('--password-stdin', 'read the password of --user or --username from standard input')
+    .option('--refresh <token>', 'refresh token for the authorization server; WARNING: visible as that of --user')
     .option('--hosts-dir <path>', 'custom hosts configuration directory')
     .option('--tlscacert <path>', 'certificate authority to trust besides those of the system')
     .option('--tlscert <path>', 'client certificate')
     .option('--tlskey <path>', 'key of the client certificate')
     .option('--http-dump', 'show requests and answers')
     .option('--http-trace', 'show requests and answers');
+}
+
+export function addCredentialsOptions(command: Command): Command {
+  return command
+    .option('--json', 'print JSON')
+    .option('--admin-address <path>', 'admin socket of the running service', stripScheme, DEFAULT_ADMIN_ADDRESS)
+    .option('--registry <host>', "ask for another registry than the image's own, e.g. a mirror")
+    .addOption(
+      sliceOption('--pod-namespace <name>', 'ask for these Kubernetes namespaces instead of those that pulled the image; may be repeated'),
+    );
 }
 
 /** A flag that may be repeated, and whose value may be a list with commas. */

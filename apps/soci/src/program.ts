@@ -1,9 +1,10 @@
-import { Command, InvalidArgumentError, type CommanderError } from 'commander';
+import { Command, InvalidArgumentError, type CommanderError, type Option } from 'commander';
 import { normalizeArguments, type KnownFlags } from './arguments.ts';
 import { explain } from './explain.ts';
 import { print, type Host } from './host.ts';
 import {
   addBuildOptions,
+  addCredentialsOptions,
   addGlobalOptions,
   addPlatformOptions,
   addRegistryOptions,
@@ -136,6 +137,16 @@ function declare(host: Host): Command {
     .option('--existing-index <mode>', 'when the registry has an index already: warn, skip or allow', 'warn')
     .addOption(uploadsOption(3n))
     .option('-q, --quiet', 'print the digests of pushed indices only');
+  addCredentialsOptions(
+    command(
+      program,
+      'credentials',
+      'show which credential source of the running service serves an image',
+      async () => (await import('./commands/credentials.ts')).credentials,
+      host,
+      { needsRoot: false },
+    ),
+  ).argument('[ref]');
   command(program, 'rebuild-db', 'rebuild the artifacts database', async () => (await import('./commands/rebuild-db.ts')).rebuildDb, host);
   return program;
 }
@@ -152,7 +163,14 @@ function group(parent: Command, host: Host): Command {
     });
 }
 
-function command<Options>(parent: Command, name: string, description: string, load: () => Promise<Action<Options>>, host: Host): Command {
+function command<Options>(
+  parent: Command,
+  name: string,
+  description: string,
+  load: () => Promise<Action<Options>>,
+  host: Host,
+  { needsRoot = true }: { readonly needsRoot?: boolean } = {},
+): Command {
   return endingWithUsage(parent.command(name))
     .description(description)
     .allowExcessArguments()
@@ -160,7 +178,7 @@ function command<Options>(parent: Command, name: string, description: string, lo
       const self = parameters.at(-1) as Command;
       const options = self.optsWithGlobals();
       await using session = new Session(toGlobals(options), host);
-      if (options.standalone !== true) await session.ensureRoot();
+      if (needsRoot && options.standalone !== true) await session.ensureRoot();
       const action = await load();
       await action(self.args, options as Options, session);
     });
@@ -174,9 +192,11 @@ function layoutFormat(value: string): string {
 function knownFlags(program: Command): KnownFlags {
   const options = [program, ...program.commands, ...program.commands.flatMap((child) => child.commands)].flatMap((child) => child.options);
   const names = options.map((option) => option.long?.slice(2) ?? '');
+  const takesValue = ({ required, optional }: Option): boolean => required || optional;
   return {
     long: new Set([...names, 'help', 'version']),
-    boolean: new Set(options.filter((option) => !option.required && !option.optional).map((option) => option.long?.slice(2) ?? '')),
+    boolean: new Set(options.filter((option) => !takesValue(option)).map((option) => option.long?.slice(2) ?? '')),
+    letters: new Set(options.filter(takesValue).flatMap(({ short }) => (short === undefined ? [] : [short.slice(1)]))),
   };
 }
 
@@ -192,7 +212,8 @@ function usage({ end, command: asked }: UsageEnd, host: Host): number {
 function usageMessage({ code, message }: CommanderError): string {
   const text = message.replace(/^error: /, '');
   const [, flag = ''] = /'(-[^']*)'/.exec(text) ?? [];
-  if (code === 'commander.unknownOption') return `flag provided but not defined: -${flag.replace(/^-+/, '')}`;
+  // Without what stands behind `=`: in `--usr=alice:secret` it is what the message must not show.
+  if (code === 'commander.unknownOption') return `flag provided but not defined: -${flag.replace(/^-+/, '').replace(/=.*$/s, '')}`;
   if (code === 'commander.optionMissingArgument') return `flag needs an argument: ${/--[a-z-]+/.exec(flag)?.[0] ?? flag}`;
   return text.replace(/^option '[^']*' argument '[^]*?' is invalid\. /, '');
 }

@@ -80,7 +80,7 @@ describe('indentJson', () => {
 });
 
 describe('normalizeArguments', () => {
-  const known = { long: new Set(['platform', 'force', 'span-size']), boolean: new Set(['force']) };
+  const known = { long: new Set(['platform', 'force', 'span-size']), boolean: new Set(['force']), letters: new Set(['u']) };
   const cases: readonly (readonly [readonly string[], readonly string[]])[] = [
     [
       ['-platform', 'linux/amd64'],
@@ -92,6 +92,10 @@ describe('normalizeArguments', () => {
     [
       ['-p', 'x', '-unknown', '--other=1'],
       ['-p', 'x', '-unknown', '--other=1'],
+    ],
+    [
+      ['-u=a:b=c', '-q=x', '-u='],
+      ['-u', 'a:b=c', '-q=x', '-u', ''],
     ],
     [
       ['--', '-platform'],

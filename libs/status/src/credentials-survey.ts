@@ -26,6 +26,8 @@ export interface CredentialsQuestion {
   readonly namespaces?: readonly string[];
 }
 
+/** Far more than a request tries. */
+const MAX_ENTRIES = 100;
 /** Where requests for Docker Hub go. */
 const HUB_API_HOST = 'registry-1.docker.io';
 
@@ -60,7 +62,8 @@ async function askedReport(source: CredentialSource, lookup: Lookup, nowMs: () =
 
 function toReport(name: string, answer: Answer, nowMs: number): SourceReport {
   if (answer.kind === 'candidates') {
-    return { name, outcome: 'matched', reason: '', entries: answer.candidates.map((candidate) => toEntry(candidate, nowMs)) };
+    const entries = answer.candidates.slice(0, MAX_ENTRIES).map((candidate) => toEntry(candidate, nowMs));
+    return { name, outcome: 'matched', reason: '', entries };
   }
   return { name, outcome: answer.kind, reason: plainText(answer.reason ?? ''), entries: [] };
 }
