@@ -7,6 +7,7 @@ export { helperEnvironment } from './helper-environment.ts';
 export { runProcess, type ProcessLimits, type ProcessOutcome } from './helper-process.ts';
 export { HUB_HOSTS, HUB_KEY, isHubHost } from './hub.ts';
 export { Keyring, type KeyringEntry } from './keyring.ts';
+export { observed, type ObservedOptions } from './observed.ts';
 export { plainWords } from './plain-words.ts';
 export type { PullSecret } from './pull-secret.ts';
 export {
@@ -20,4 +21,5 @@ export { Secret } from './secret.ts';
 export { SingleFlight } from './single-flight.ts';
 export { originOf, type Answer, type Candidate, type Candidates, type CredentialSource, type Lookup, type SourceChange } from './source.ts';
 export { commandLineSource, parseUserFlag, StaticSource, type StaticSourceOptions } from './static-source.ts';
+export { surveySources, type EntryReport, type SourceOutcome, type SourceReport } from './survey.ts';
 export { readTrustedFile, UntrustedFileError, type TrustedFile } from './trusted-file.ts';
