@@ -25,13 +25,31 @@ export const CONTAINERDS: readonly { readonly name: string; readonly binaries?: 
   ...(CONTAINERD_2 === undefined ? [] : [{ name: `containerd in ${CONTAINERD_2}`, binaries: CONTAINERD_2 }]),
 ];
 
+/** How the user agents of our services begin: not that of containerd, nor of what pushes here. */
+export const OUR_AGENT = 'soci-';
+
 /** containerd waits a while before it connects again to a snapshotter that was away. */
 const CONTAINERD_RECONNECT_MS = 15_000;
+
+/** Where things of a stack are before it has started. */
+export interface Place {
+  readonly directory: string;
+  /** containerd's socket. */
+  readonly containerdAddress: string;
+  /** Folder that is HOME for the snapshotter. */
+  readonly home: string;
+  /** `host:port` under which images are pulled. */
+  readonly host: string;
+}
 
 export interface StackOptions {
   readonly shape?: Shape;
   /** Lines of config.toml. */
-  readonly config?: string;
+  readonly config?: string | ((place: Place) => string | Promise<string>);
+  /** Who may log in to the registry beside `LOGIN`: name to password. Its log then tells who asked. */
+  readonly logins?: Readonly<Record<string, string>>;
+  /** Of the snapshotter; `debug` by default. */
+  readonly logLevel?: string;
   readonly binaries?: string;
   /** What the Docker config holds for the registry; the right login by default, nothing where null. */
   readonly dockerLogin?: string | null;
@@ -68,14 +86,27 @@ export class Stack implements AsyncDisposable {
     binaries,
     dockerLogin = `${LOGIN.username}:${LOGIN.password}`,
     wrapper = [],
+    logins: more,
+    logLevel,
   }: StackOptions = {}): Promise<Stack> {
     await using resources = new AsyncDisposableStack();
     const directory = await scratchFolder(resources);
-    const registry = resources.use(await Registry.start({ directory: await folder(directory, 'registry'), login: LOGIN }));
+    const users = more === undefined ? {} : { logins: more, logUsers: true };
+    const registry = resources.use(await Registry.start({ directory: await folder(directory, 'registry'), login: LOGIN, ...users }));
     const proxy = resources.use(await FaultProxy.start(registry.host));
     const logins = dockerLogin === null ? undefined : { [proxy.host]: dockerLogin };
     const snapshotter = resources.use(
-      await startSnapshotter({ shape, directory: await folder(directory, 'snapshotter'), config, logins, wrapper }, resources),
+      await startSnapshotter(
+        {
+          shape,
+          directory: await folder(directory, 'snapshotter'),
+          config: await configText(config, directory, proxy.host),
+          logins,
+          wrapper,
+          logLevel,
+        },
+        resources,
+      ),
     );
     const containerd = resources.use(
       await Containerd.start({
@@ -112,6 +143,14 @@ export class Stack implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync();
   }
+}
+
+/** Which logins the snapshotter's own requests for a repository were let in with: a registry with `logins` has it in its log. */
+export async function readers(registry: Registry, repository: string): Promise<readonly string[]> {
+  const ours = (await registry.requests()).filter(
+    ({ userAgent, path, status }) => userAgent.startsWith(OUR_AGENT) && path.startsWith(`/v2/${repository}/`) && status < 400,
+  );
+  return [...new Set(ours.map(({ user }) => user ?? 'nobody'))].toSorted();
 }
 
 /** An OCI layout with an index added by `soci convert`. @returns the folder of the converted layout */
@@ -185,13 +224,20 @@ interface ServiceOptions {
   readonly config: string;
   readonly logins: Readonly<Record<string, string>> | undefined;
   readonly wrapper: readonly string[];
+  readonly logLevel: string | undefined;
+}
+
+async function configText(config: string | ((place: Place) => string | Promise<string>), directory: string, host: string): Promise<string> {
+  if (typeof config === 'string') return config;
+  const containerdAddress = join(directory, 'containerd', 'containerd.sock');
+  return await config({ directory, containerdAddress, home: join(directory, 'snapshotter', 'home'), host });
 }
 
 async function startSnapshotter(
-  { shape, directory, config, logins, wrapper }: ServiceOptions,
+  { shape, directory, config, logins, wrapper, logLevel }: ServiceOptions,
   resources: AsyncDisposableStack,
 ): Promise<Snapshotter> {
-  const common = { directory, ...(logins === undefined ? {} : { logins }) };
+  const common = { directory, ...(logins === undefined ? {} : { logins }), ...(logLevel === undefined ? {} : { logLevel }) };
   if (shape === 'agent') {
     const agent = program('agent', 'soci-snapshotter-grpc');
     const [command, ...args] = [...wrapper, agent];

@@ -6,6 +6,19 @@ export interface Login {
   readonly password: string;
 }
 
+/** How a kubelet asks for an image. */
+export interface PullOptions {
+  readonly timeoutMs?: number;
+  /** Kubernetes namespace of the pod that it is for; left out, as crictl does, the request names none. */
+  readonly namespace?: string;
+}
+
+/** The other forms of a login that the protocol has. */
+export interface TokenLogin {
+  readonly identityToken?: string;
+  readonly registryToken?: string;
+}
+
 /** The image service of a containerd, spoken to as the kubelet does. */
 export class Cri implements Disposable {
   readonly #images: cri.ImageServiceClient;
@@ -16,8 +29,12 @@ export class Cri implements Disposable {
   }
 
   /** @returns the id of the pulled image */
-  pullImage(reference: string, login?: Login, timeoutMs = 300_000): Promise<string> {
-    const request = cri.PullImageRequest.fromPartial({ image: { image: reference }, ...(login === undefined ? {} : { auth: login }) });
+  pullImage(reference: string, login?: Login | TokenLogin, { timeoutMs = 300_000, namespace }: PullOptions = {}): Promise<string> {
+    const request = cri.PullImageRequest.fromPartial({
+      image: { image: reference },
+      ...(login === undefined ? {} : { auth: login }),
+      ...(namespace === undefined ? {} : { sandboxConfig: { metadata: { name: 'pod', uid: `uid-${namespace}`, namespace, attempt: 0 } } }),
+    });
     return new Promise((resolve, reject) => {
       this.#images.pullImage(request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error: ServiceError | null, response) => {
         if (error) reject(error);

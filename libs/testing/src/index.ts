@@ -1,6 +1,6 @@
 export { Child, waitFor, type ChildOptions, type WaitOptions } from './child.ts';
 export { Containerd, type ContainerdOptions } from './containerd.ts';
-export { Cri, type Login } from './cri.ts';
+export { Cri, type Login, type PullOptions, type TokenLogin } from './cri.ts';
 export { DelayLine, type DelayLineOptions } from './delay-line.ts';
 export { FaultProxy, type Fault, type SeenRequest } from './fault-proxy.ts';
 export { KubeApi, type AskOptions, type Grant, type KubeApiOptions } from './kube-api.ts';

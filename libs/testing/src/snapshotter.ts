@@ -15,6 +15,8 @@ export interface SnapshotterOptions {
   readonly logins?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
   readonly address?: string;
+  /** `debug` by default. */
+  readonly logLevel?: string;
 }
 
 const READY_MS = 20_000;
@@ -52,7 +54,7 @@ export class Snapshotter implements AsyncDisposable {
   }
 
   async startAgain(): Promise<void> {
-    const { directory, command, env } = this.#options;
+    const { directory, command, env, logLevel = 'debug' } = this.#options;
     const [program, ...before] = command;
     const flags = [
       '--address',
@@ -62,7 +64,7 @@ export class Snapshotter implements AsyncDisposable {
       '--config',
       join(directory, 'config.toml'),
       '--log-level',
-      'debug',
+      logLevel,
     ];
     const child = new Child(program, [...before, ...flags], {
       logPath: this.logPath,

@@ -46,7 +46,7 @@ export class NodeActivity {
   async #step(image: NodeImage, random: Random): Promise<void> {
     const what = random.pick(['pull', 'pull', 'pull', 'read', 'read', 'read', 'read', 'remove'] as const);
     if (what === 'pull') {
-      await this.#stack.cri.pullImage(image.reference, LOGIN, PULL_MS);
+      await this.#stack.cri.pullImage(image.reference, LOGIN, { timeoutMs: PULL_MS });
       this.done.pulled++;
     } else if (what === 'remove') {
       await this.#stack.cri.removeImage(image.reference);
