@@ -1,1 +1,3 @@
-export {};
+export { SecretsError, type SecretsErrorCode } from './errors.ts';
+export { SecretsSync, type SecretsState, type SecretsSyncOptions } from './secrets-sync.ts';
+export { DEFAULT_TIMINGS, type SyncTimings } from './timings.ts';
