@@ -1,4 +1,4 @@
-import type { Credential } from '@soci/keychain';
+import type { EntryReport } from '@soci/keychain';
 
 /** What a person wants to know of an image's credentials: what each source has, and what a request to the registry would do now. It holds no secret. */
 export interface CredentialsReport {
@@ -28,14 +28,6 @@ export interface SourceReport {
   readonly reason: string;
   /** Best first. */
   readonly entries: readonly EntryReport[];
-}
-
-export interface EntryReport {
-  /** `registry.example.com in /root/.docker/config.json`, `secret team-a/pull` */
-  readonly entry: string;
-  readonly kind: Credential['kind'];
-  /** For how long the source has had it; left out where the source reads it afresh each time. */
-  readonly ageMs?: number;
 }
 
 /** What the first source that has something to say makes of a request. */

@@ -1,7 +1,7 @@
-import { describeError } from '@soci/errors';
 import type { ImageReference } from '@soci/image';
-import { isHubHost, KeychainError, type Answer, type Candidate, type CredentialSource, type Lookup } from '@soci/keychain';
-import { verdictOf, type CredentialsReport, type EntryReport, type SourceReport } from './credentials-report.ts';
+import { isHubHost, surveySources, type CredentialSource, type Lookup, type SourceReport as SourceAnswer } from '@soci/keychain';
+import { verdictOf, type CredentialsReport, type SourceReport } from './credentials-report.ts';
+import { StatusError } from './errors.ts';
 import { plainText } from './plain-text.ts';
 
 /** A source of the service's chain, or the place of one that is switched off. */
@@ -39,10 +39,9 @@ export async function surveyCredentials(
 ): Promise<CredentialsReport> {
   const registry = (host ?? reference.host).toLowerCase();
   const lookup: Lookup = { host: isHubHost(registry) ? HUB_API_HOST : registry, reference, namespaces };
-  const reports: SourceReport[] = [];
-  for (const reported of sources) {
-    reports.push('off' in reported ? offReport(reported) : await askedReport(reported.source, lookup, nowMs, signal));
-  }
+  const asked = sources.flatMap((reported) => ('off' in reported ? [] : [reported.source]));
+  const answers = (await surveySources(asked, lookup, signal, nowMs)).values();
+  const reports = sources.map((reported) => ('off' in reported ? offReport(reported) : toReport(answers.next().value)));
   return { reference: reference.toString(), host: lookup.host, namespaces, sources: reports, verdict: verdictOf(reports) };
 }
 
@@ -50,24 +49,13 @@ function offReport({ name, off }: { readonly name: string; readonly off: string 
   return { name, outcome: 'off', reason: plainText(off), entries: [] };
 }
 
-async function askedReport(source: CredentialSource, lookup: Lookup, nowMs: () => number, signal: AbortSignal): Promise<SourceReport> {
-  try {
-    return toReport(source.name, await source.resolve(lookup, signal), nowMs());
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!(error instanceof KeychainError)) throw error;
-    return { name: source.name, outcome: 'failed', reason: plainText(describeError(error)), entries: [] };
-  }
-}
-
-function toReport(name: string, answer: Answer, nowMs: number): SourceReport {
-  if (answer.kind === 'candidates') {
-    const entries = answer.candidates.slice(0, MAX_ENTRIES).map((candidate) => toEntry(candidate, nowMs));
-    return { name, outcome: 'matched', reason: '', entries };
-  }
-  return { name, outcome: answer.kind, reason: plainText(answer.reason ?? ''), entries: [] };
-}
-
-function toEntry({ entry, credential, sinceMs }: Candidate, nowMs: number): EntryReport {
-  return { entry: plainText(entry), kind: credential.kind, ...(sinceMs === undefined ? {} : { ageMs: Math.max(0, nowMs - sinceMs) }) };
+function toReport(answer: SourceAnswer | undefined): SourceReport {
+  if (answer === undefined) throw new StatusError('FAILED', 'a source gave no answer');
+  const { source, outcome, entries, reason = '' } = answer;
+  return {
+    name: source,
+    outcome: outcome === 'candidates' ? 'matched' : outcome,
+    reason: plainText(reason),
+    entries: entries.slice(0, MAX_ENTRIES).map((entry) => ({ ...entry, entry: plainText(entry.entry) })),
+  };
 }

@@ -192,9 +192,11 @@ describe('the credentials of an image', () => {
     await assert.rejects(answer, { message: 'enough' });
   });
 
-  it('are an error of the service where a source breaks', async (t) => {
+  it('are a failure of the source where it breaks', async (t) => {
     const { ask } = await startAdmin(t, { sources: [{ source: sourceOf('s', new TypeError('broken')) }] });
-    await assert.rejects(ask({ reference: 'a' }), { code: 'FAILED', message: /^ask the service at .*admin\.sock$/ });
+    const { sources, verdict } = await ask({ reference: 'a' });
+    assert.deepEqual(sources, [{ name: 's', outcome: 'failed', reason: 'broken', entries: [] }]);
+    assert.deepEqual(verdict, { kind: 'failed', source: 's' });
   });
 });
 

@@ -1,5 +1,6 @@
+import type { EntryReport } from '@soci/keychain';
 import { status as api } from '@soci/proto';
-import type { CredentialsReport, EntryReport, SourceReport, Verdict } from './credentials-report.ts';
+import type { CredentialsReport, SourceReport, Verdict } from './credentials-report.ts';
 import { StatusError } from './errors.ts';
 
 const { Outcome, CredentialKind } = api;

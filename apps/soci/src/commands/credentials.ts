@@ -1,5 +1,6 @@
 import { hasCode } from '@soci/errors';
-import { openStatus, type CredentialsReport, type EntryReport, type SourceReport, type Verdict } from '@soci/status';
+import type { EntryReport } from '@soci/keychain';
+import { openStatus, type CredentialsReport, type SourceReport, type Verdict } from '@soci/status';
 import { CliError } from '../errors.ts';
 import { formatAge } from '../go-values.ts';
 import type { Session } from '../session.ts';
