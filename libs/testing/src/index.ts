@@ -6,6 +6,7 @@ export { FaultProxy, type Fault, type SeenRequest } from './fault-proxy.ts';
 export { KubeApi, type AskOptions, type Grant, type KubeApiOptions } from './kube-api.ts';
 export type { KubeAnswer } from './kube-client.ts';
 export { missingKubePrograms } from './kube-programs.ts';
+export { KubeStandIn, type KubeStandInOptions } from './kube-stand-in.ts';
 export { freePort } from './ports.ts';
 export { Snapshotter, type SnapshotterOptions } from './snapshotter.ts';
 export { Registry, type RegistryOptions, type Served } from './registry.ts';
