@@ -2,11 +2,13 @@ import { fingerprint, SingleFlight, type Credential, type CredentialSource, type
 import type { ImageReference } from '@soci/image';
 import type { Logger } from '@soci/log';
 import { LRUCache } from 'lru-cache';
+import { isLoopbackHost } from './addresses.ts';
 import type { BearerChallenge, UsableChallenge } from './challenge.ts';
 import type { Clock } from './clock.ts';
 import { CredentialLookup } from './credential-lookup.ts';
 import { RegistryError } from './errors.ts';
 import { Refusals } from './refusals.ts';
+import type { RegistryHost } from './registry-host.ts';
 import { cleanScopes } from './scopes.ts';
 import { basicHeader, type TokenExchange } from './token-exchange.ts';
 
@@ -16,6 +18,8 @@ export interface Errand {
   readonly host: string;
   /** Where the registry's interface begins, `https://registry.example.com/v2/`: what is learnt and kept belongs to it alone. */
   readonly registry: URL;
+  /** The host as it is configured. */
+  readonly via?: RegistryHost;
   readonly reference: ImageReference;
   /** Kubernetes namespaces it is done for, sorted; empty when unknown. */
   readonly namespaces: readonly string[];
@@ -53,8 +57,8 @@ export interface Tried {
   readonly excluded?: string;
   /** What could not be used is added. */
   readonly rejections: Rejection[];
-  /** A source dropped what it kept of a refused credential: another look-up may give something else. */
-  isStale?: boolean;
+  /** How often a source dropped what it kept of a refused credential, so that another look-up may give something else. */
+  staleAnswers?: number;
 }
 
 export interface AuthenticatorOptions {
@@ -159,7 +163,7 @@ export class Authenticator {
     const seen = new Set<string>(tried.excluded === undefined ? [] : [tried.excluded]);
     const logins = new Set<string>(tried.used === undefined || tried.used.kind === 'anonymous' ? [] : [tried.used.fingerprint]);
     for (let lookup = 0; lookup < MAX_LOOKUPS; lookup++) {
-      tried.isStale = false;
+      const staleBefore = tried.staleAnswers;
       const changes = this.#changes; // before the look-up, whose answer a change meanwhile makes doubtful
       for (const { credential, origin } of await this.#lookup.find(errand, signal)) {
         const print = fingerprint(credential);
@@ -179,7 +183,7 @@ export class Authenticator {
           tried.rejections.push({ origin, why: error.message, cause: error });
         }
       }
-      if (!tried.isStale) return;
+      if (tried.staleAnswers === staleBefore) return;
     }
   }
 
@@ -216,7 +220,7 @@ export class Authenticator {
 
   #countRefusal(errand: Errand, print: string, tried: Tried): void {
     this.#refusals.add(refusalKey(errand, print));
-    if (this.#options.credentials.refused?.(print) === true) tried.isStale = true;
+    if (this.#options.credentials.refused?.(print) === true) tried.staleAnswers = (tried.staleAnswers ?? 0) + 1;
   }
 
   /** Drops what was made from credentials that are gone, and nothing else; whatever was refused may be shown again. */
@@ -250,6 +254,8 @@ export class Authenticator {
     if (scheme === 'basic' && credential.kind === 'anonymous') return 'the registry wants a user name and password';
     if (scheme === 'basic' && credential.kind !== 'basic')
       return `the registry wants a user name and password, there is only an ${credential.kind.replace('_', ' ')}`;
+    if (credential.kind === 'identity_token' && isClearText(errand.registry))
+      return 'an identity token is not used for a registry that is spoken to in clear text';
     const waitMs = this.#refusals.waitMs(refusalKey(errand, print));
     return waitMs > 0 ? `refused before, not shown again for ${Math.ceil(waitMs / 1000)} s` : undefined;
   }
@@ -283,7 +289,9 @@ export class Authenticator {
     const known = this.#tokens.get(key);
     if (known !== undefined && known !== login.used && this.#options.clock.nowMs() < known.renewAtMs) return known;
     return this.#flights.run(key, signal, async (shared) => {
-      const token = await this.#options.exchange.fetch({ challenge, scopes, credential, registry: errand.registry }, shared);
+      const { registry, via } = errand;
+      const wish = { challenge, scopes, credential, registry, ...(via === undefined ? {} : { via }) };
+      const token = await this.#options.exchange.fetch(wish, shared);
       const nowMs = this.#options.clock.nowMs();
       const lifeMs = Math.max(token.lifeMs, MIN_LIFE_MS);
       const expiresAtMs = nowMs + lifeMs;
@@ -312,6 +320,10 @@ export class Authenticator {
     this.#scopes.set(key, scopes);
     return scopes;
   }
+}
+
+function isClearText({ protocol, hostname }: URL): boolean {
+  return protocol !== 'https:' && !isLoopbackHost(hostname);
 }
 
 function errandKey({ host, registry, reference, namespaces, scopes }: Errand): string {

@@ -5,7 +5,8 @@ import { blobCall } from './blobs.ts';
 import { contentRangeOf } from './content-range.ts';
 import { RegistryError } from './errors.ts';
 import { failureOf } from './manifests.ts';
-import { RegistryRequests, type RegistryCall, type Reply } from './requests.ts';
+import type { Connection } from './connection.ts';
+import type { RegistryCall, RegistryRequests, Reply } from './requests.ts';
 import type { RetryingSender } from './retry.ts';
 import type { HttpResponse, ResponseBody } from './transport.ts';
 
@@ -14,6 +15,18 @@ export interface BlobRange {
   readonly offsetBytes: number;
   /** At least 1. */
   readonly lengthBytes: number;
+}
+
+/** Where a storage has a blob, and how connections to it are made. */
+interface Location {
+  readonly url: URL;
+  readonly connection: Connection | undefined;
+}
+
+/** An answer that is being read; `reply` is missing where the storage was asked directly. */
+interface Opened {
+  readonly body: ResponseBody;
+  readonly reply?: Reply;
 }
 
 const MAX_LOCATIONS = 4096;
@@ -26,7 +39,7 @@ const LOCATION_TTL_MS = 15 * 60 * 1000;
 export class BlobRangeReader {
   readonly #sender: RetryingSender;
   readonly #userAgent: string;
-  readonly #locations: LRUCache<string, URL>;
+  readonly #locations: LRUCache<string, Location>;
 
   constructor({ sender, userAgent, nowMs }: { readonly sender: RetryingSender; readonly userAgent: string; readonly nowMs: () => number }) {
     this.#sender = sender;
@@ -53,7 +66,7 @@ export class BlobRangeReader {
     let next = offsetBytes;
     for (let attempt = 0; ; attempt++) {
       const start = next;
-      const body = await this.#open(requests, reference, digest, start, last, signal);
+      const { body, reply } = await this.#open(requests, reference, digest, start, last, signal);
       try {
         while (await body.more()) {
           for (let chunk = body.take(); chunk !== undefined; chunk = body.take()) {
@@ -67,6 +80,7 @@ export class BlobRangeReader {
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof RegistryError) || !['UNREACHABLE', 'TIMEOUT'].includes(error.code)) throw error;
+        if (reply !== undefined) requests.brokeOff(reply, blobCall('GET', reference, digest), error);
         if (next > start) attempt = 0;
         if (attempt >= this.#sender.maxRetries) {
           throw failureOf(blobCall('GET', reference, digest))(
@@ -89,33 +103,37 @@ export class BlobRangeReader {
     first: number,
     last: number,
     signal: AbortSignal,
-  ): Promise<ResponseBody> {
+  ): Promise<Opened> {
     const key = `${reference.host}/${reference.repository}@${digest} ${requests.namespaces.join(',')}`;
     const headers = { 'accept-encoding': 'identity', range: `bytes=${first}-${last}` };
     const stored = this.#locations.get(key);
     const direct = stored === undefined ? undefined : await this.#openDirect(key, stored, headers, signal);
     if (direct !== undefined) {
-      if (isAnswerTo(first, last, direct)) return direct.body;
+      if (isAnswerTo(first, last, direct)) return { body: direct.body };
       this.#locations.delete(key); // not to be stuck with it
       throw refused(reference, digest, first, last, direct);
     }
-    const call: RegistryCall = { ...blobCall('GET', reference, digest), headers, expect: [200, 206] };
-    const { response, url }: Reply = await requests.perform(call, signal);
-    if (!isAnswerTo(first, last, response)) throw refused(reference, digest, first, last, response);
-    if (url.origin !== requests.originOf(reference)) this.#locations.set(key, url);
-    return response.body;
+    const isUsable = (response: HttpResponse): boolean => isAnswerTo(first, last, response);
+    const call: RegistryCall = { ...blobCall('GET', reference, digest), headers, expect: [200, 206], isUsable };
+    const reply = await requests.perform(call, signal);
+    const { response, url, via } = reply;
+    if (!isUsable(response)) throw refused(reference, digest, first, last, response);
+    if (!via.isOrigin(url)) this.#locations.set(key, { url, connection: via.connectionFor(url) });
+    return { body: response.body, reply };
   }
 
   /** One attempt at an address that was good before. @returns undefined when it is not, for whatever reason: the registry may know a better one */
   async #openDirect(
     key: string,
-    url: URL,
+    location: Location,
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
   ): Promise<HttpResponse | undefined> {
+    const { url, connection } = location;
+    const how = connection === undefined ? {} : { connection };
     try {
       const response = await this.#sender.send(
-        { method: 'GET', url, headers: { ...headers, 'user-agent': this.#userAgent }, once: true },
+        { method: 'GET', url, headers: { ...headers, 'user-agent': this.#userAgent }, once: true, ...how },
         signal,
       );
       if (response.status < 300) return response;
@@ -123,7 +141,7 @@ export class BlobRangeReader {
     } catch (error) {
       if (!hasCode(error, 'UNREACHABLE', 'TIMEOUT')) throw error;
     }
-    if (this.#locations.get(key) === url) this.#locations.delete(key);
+    if (this.#locations.get(key) === location) this.#locations.delete(key);
     return undefined;
   }
 }

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { parseDigest, type Descriptor, type ImageReference } from '@soci/image';
 import { RegistryError } from './errors.ts';
 import { failureOf } from './manifests.ts';
-import type { RegistryCall, RegistryRequests } from './requests.ts';
+import type { RegistryCall, RegistryRequests, Reply } from './requests.ts';
 import type { RetryingSender } from './retry.ts';
 import { contentRangeOf } from './content-range.ts';
 import { repositoryScope } from './scopes.ts';
-import type { ResponseBody } from './transport.ts';
+import type { HttpResponse } from './transport.ts';
 
 /**
  * Streams a blob and checks it: the last piece is held back until the digest is known to be right. A connection that breaks is taken up where it broke.
@@ -27,7 +27,8 @@ export async function* fetchBlob(
   let held: Uint8Array | undefined;
   for (let attempt = 0; ; attempt++) {
     const before = received;
-    const body = await openFrom(requests, call, received, size, signal);
+    const reply = await openFrom(requests, call, received, size, signal);
+    const { body } = reply.response;
     try {
       while (await body.more()) {
         for (let chunk = body.take(); chunk !== undefined; chunk = body.take()) {
@@ -42,6 +43,7 @@ export async function* fetchBlob(
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof RegistryError) || !['UNREACHABLE', 'TIMEOUT'].includes(error.code)) throw error;
+      requests.brokeOff(reply, call, error);
       if (received > before) attempt = 0;
       if (attempt >= sender.maxRetries) throw failure(error.code, `broke off after ${received} of ${size} bytes: ${error.message}`, error);
       await sender.pause(attempt, { host: reference.host, digest, received, error }, signal);
@@ -61,9 +63,9 @@ export async function hasBlob(
   reference: ImageReference,
   digest: string,
   signal: AbortSignal,
-  scopes: readonly string[] = [repositoryScope(reference.repository, ['pull'])],
+  different: Pick<Partial<RegistryCall>, 'needs' | 'scopes'> = {},
 ): Promise<boolean> {
-  const call: RegistryCall = { ...blobCall('HEAD', reference, digest), scopes, expect: [200, 404], isRedirectAnswer: true };
+  const call: RegistryCall = { ...blobCall('HEAD', reference, digest), ...different, expect: [200, 404], isRedirectAnswer: true };
   const { response } = await requests.perform(call, signal);
   response.body.discard();
   return response.status !== 404;
@@ -73,6 +75,8 @@ export function blobCall(method: 'GET' | 'HEAD', reference: ImageReference, dige
   return {
     method,
     reference,
+    needs: ['pull'],
+    content: digest,
     path: `${reference.repository}/blobs/${digest}`,
     scopes: [repositoryScope(reference.repository, ['pull'])],
     subject: `blob ${reference.repository}@${digest}`,
@@ -81,20 +85,17 @@ export function blobCall(method: 'GET' | 'HEAD', reference: ImageReference, dige
   };
 }
 
-async function openFrom(
-  requests: RegistryRequests,
-  call: RegistryCall,
-  offset: number,
-  size: number,
-  signal: AbortSignal,
-): Promise<ResponseBody> {
-  if (offset === 0) return (await requests.perform(call, signal)).response.body;
-  const rest: RegistryCall = { ...call, headers: { ...call.headers, range: `bytes=${offset}-` }, expect: [206] };
-  const { response } = await requests.perform(rest, signal);
-  const range = contentRangeOf(response);
-  if (range?.first !== offset || range.last !== size - 1) {
-    response.body.discard();
-    throw failureOf(rest)('RANGE_REFUSED', `the rest from byte ${offset} on was asked for, the registry sent something else`);
+async function openFrom(requests: RegistryRequests, call: RegistryCall, offset: number, size: number, signal: AbortSignal): Promise<Reply> {
+  if (offset === 0) return requests.perform(call, signal);
+  const isUsable = (response: HttpResponse): boolean => {
+    const range = contentRangeOf(response);
+    return range?.first === offset && range.last === size - 1;
+  };
+  const rest: RegistryCall = { ...call, headers: { ...call.headers, range: `bytes=${offset}-` }, expect: [206], isUsable };
+  const reply = await requests.perform(rest, signal);
+  if (!isUsable(reply.response)) {
+    reply.response.body.discard();
+    throw failureOf(rest, reply)('RANGE_REFUSED', `the rest from byte ${offset} on was asked for, the registry sent something else`);
   }
-  return response.body;
+  return reply;
 }

@@ -15,6 +15,7 @@ export type RegistryErrorCode =
   | 'CHALLENGE_UNSUPPORTED'
   | 'CREDENTIALS_NOT_READY'
   | 'CREDENTIALS_FAILED' // a source is configured and broken; `cause` is its error
+  | 'HOSTS_INVALID' // what is configured for a registry cannot be used
   | 'PROTOCOL'; // an answer that the distribution specification does not allow
 
 export interface RegistryErrorOptions extends ErrorOptions {

@@ -1,4 +1,4 @@
-export { Authenticator, type AuthenticatorOptions, type Authorization, type Errand } from './authenticator.ts';
+export { Authenticator, type AuthenticatorOptions, type Authorization, type Errand, type Tried } from './authenticator.ts';
 export type { BlobRange } from './blob-range.ts';
 export {
   byPreference,
@@ -10,6 +10,8 @@ export {
   type UsableChallenge,
 } from './challenge.ts';
 export { SYSTEM_CLOCK, type Clock } from './clock.ts';
+export { Connection, type ClientCertificate, type ConnectionOptions } from './connection.ts';
+export { createRegistryHosts, type CreateRegistryHostsOptions, type MirrorConfig } from './create-registry-hosts.ts';
 export { RegistryError, type RegistryErrorCode } from './errors.ts';
 export { DEFAULT_HTTP_OPTIONS, type HttpOptions } from './http-options.ts';
 export { expiredLoginChallenge } from './judge.ts';
@@ -17,6 +19,7 @@ export type { FetchedManifest } from './manifests.ts';
 export { proxyFromEnv, type ProxyOptions } from './proxy.ts';
 export type { BlobSource } from './push-blob.ts';
 export { isPlainHttpByDefault, RegistryClient, type RegistryClientOptions, type RegistryReader } from './registry-client.ts';
+export { RegistryHost, type Capability, type RegistryHostOptions, type RegistryHosts } from './registry-host.ts';
 export { RetryingSender } from './retry.ts';
 export { cleanScopes } from './scopes.ts';
 export { TokenExchange, type TokenExchangeOptions, type TokenWish } from './token-exchange.ts';

@@ -17,6 +17,7 @@ export interface FetchedManifest {
 /**
  * Fetches a manifest or index and checks it against its digest, or, by tag, against the one the registry names.
  *
+ * @param needs what a host must be allowed to do, in place of what the reading of a manifest needs
  * @throws {RegistryError} `NOT_FOUND`, `DIGEST_MISMATCH`, `TOO_LARGE` above 4 MiB, and what requests throw
  */
 export async function fetchManifest(
@@ -24,10 +25,13 @@ export async function fetchManifest(
   reference: ImageReference,
   tagOrDigest: string,
   signal: AbortSignal,
+  needs?: RegistryCall['needs'],
 ): Promise<FetchedManifest> {
-  const call = manifestCall('GET', reference, tagOrDigest);
-  const { response } = await requests.perform(call, signal);
-  const failure = failureOf(call);
+  const plain = manifestCall('GET', reference, tagOrDigest);
+  const call = needs === undefined ? plain : { ...plain, needs };
+  const reply = await requests.perform(call, signal);
+  const { response } = reply;
+  const failure = failureOf(call, reply);
   let bytes: Buffer | undefined;
   try {
     bytes = await readBody(response.body, MAX_MANIFEST_BYTES);
@@ -64,7 +68,10 @@ export async function resolveManifest(requests: RegistryRequests, reference: Ima
     return (await fetchManifest(requests, reference, tagOrDigest, signal)).descriptor;
   }
   if (reference.digest !== undefined && named !== reference.digest) {
-    throw failureOf(manifestCall('HEAD', reference, tagOrDigest))('DIGEST_MISMATCH', `the registry named ${named} for ${reference.digest}`);
+    throw failureOf(manifestCall('HEAD', reference, tagOrDigest), reply)(
+      'DIGEST_MISMATCH',
+      `the registry named ${named} for ${reference.digest}`,
+    );
   }
   return { mediaType, digest: named, size };
 }
@@ -85,6 +92,7 @@ function manifestCall(method: 'GET' | 'HEAD', reference: ImageReference, tagOrDi
   return {
     method,
     reference,
+    needs: isDigest(tagOrDigest) ? ['pull'] : ['pull', 'resolve'],
     path: `${reference.repository}/manifests/${tagOrDigest}`,
     scopes: [repositoryScope(reference.repository, ['pull'])],
     subject: `manifest ${reference.repository}${isDigest(tagOrDigest) ? '@' : ':'}${tagOrDigest}`,
@@ -94,11 +102,14 @@ function manifestCall(method: 'GET' | 'HEAD', reference: ImageReference, tagOrDi
 }
 
 /** Makes errors of an answer that had the right status. */
-export function failureOf(call: RegistryCall): (code: RegistryError['code'], why: string, cause?: RegistryError) => RegistryError {
+export function failureOf(
+  call: RegistryCall,
+  reply?: Pick<Reply, 'via'>,
+): (code: RegistryError['code'], why: string, cause?: RegistryError) => RegistryError {
   return (code, why, cause) =>
     new RegistryError(
       code,
-      `${call.method} ${call.subject} at ${call.reference.host}: ${why}`,
+      `${call.method} ${call.subject} at ${reply?.via.name ?? call.reference.host}: ${why}`,
       cause === undefined ? {} : { cause: cause.cause },
     );
 }

@@ -5,6 +5,7 @@ import { RegistryError } from './errors.ts';
 import type { HttpOptions } from './http-options.ts';
 import { failureOf } from './manifests.ts';
 import { counted, pieces, SourceFailure } from './push-source.ts';
+import type { RegistryHost } from './registry-host.ts';
 import type { RegistryCall, RegistryRequests } from './requests.ts';
 import type { RetryingSender } from './retry.ts';
 import { repositoryScope } from './scopes.ts';
@@ -42,7 +43,7 @@ const PAYLOAD_TOO_LARGE = 413;
  */
 export async function pushBlob(pushing: Pushing, request: PushBlobRequest, signal: AbortSignal): Promise<'present' | 'pushed'> {
   const { reference, descriptor, onProgress } = request;
-  if (await hasBlob(pushing.requests, reference, descriptor.digest, signal, pushScopes(reference))) {
+  if (await hasBlob(pushing.requests, reference, descriptor.digest, signal, { needs: ['push'], scopes: pushScopes(reference) })) {
     onProgress?.(descriptor.size);
     return 'present';
   }
@@ -92,17 +93,18 @@ export function pushScopes(reference: ImageReference): readonly string[] {
 async function upload(requests: RegistryRequests, request: PushBlobRequest, chunkBytes: number, signal: AbortSignal): Promise<void> {
   const { reference, descriptor } = request;
   const begin = beginCall(reference, descriptor.digest);
-  const { response, url } = await requests.perform(begin, signal);
+  const { response, url, via } = await requests.perform(begin, signal);
   response.body.discard();
   const location = locationOf(begin, response, url);
   const minimum = Number(response.header('oci-chunk-min-length') ?? 0);
   if (chunkBytes > 0 && minimum <= MAX_CHUNK_BYTES) {
-    await uploadInPieces(requests, request, { location, chunkBytes: Math.max(chunkBytes, minimum) }, signal);
+    await uploadInPieces(requests, request, { location, via, chunkBytes: Math.max(chunkBytes, minimum) }, signal);
     return;
   }
   const call: RegistryCall = {
     ...begin,
     method: 'PUT',
+    via,
     url: location,
     query: { digest: descriptor.digest },
     headers: { 'content-type': 'application/octet-stream', 'content-length': String(descriptor.size) },
@@ -116,7 +118,7 @@ async function upload(requests: RegistryRequests, request: PushBlobRequest, chun
 async function uploadInPieces(
   requests: RegistryRequests,
   request: PushBlobRequest,
-  { location, chunkBytes }: { readonly location: URL; readonly chunkBytes: number },
+  { location, via, chunkBytes }: { readonly location: URL; readonly via: RegistryHost; readonly chunkBytes: number },
   signal: AbortSignal,
 ): Promise<void> {
   const begin = beginCall(request.reference, request.descriptor.digest);
@@ -126,6 +128,7 @@ async function uploadInPieces(
     const call: RegistryCall = {
       ...begin,
       method: 'PATCH',
+      via,
       url,
       headers: {
         'content-type': 'application/octet-stream',
@@ -144,6 +147,7 @@ async function uploadInPieces(
   const call: RegistryCall = {
     ...begin,
     method: 'PUT',
+    via,
     url,
     query: { digest: request.descriptor.digest },
     headers: { 'content-length': '0' },
@@ -165,6 +169,7 @@ function beginCall(reference: ImageReference, digest: string): RegistryCall {
   return {
     method: 'POST',
     reference,
+    needs: ['push'],
     path: `${reference.repository}/blobs/uploads/`,
     scopes: pushScopes(reference),
     subject: `blob ${reference.repository}@${digest}`,

@@ -47,6 +47,7 @@ async function put(
   const call: RegistryCall = {
     method: 'PUT',
     reference,
+    needs: ['push'],
     path: `${reference.repository}/manifests/${tag ?? digest}`,
     scopes: pushScopes(reference),
     subject: `manifest ${reference.repository}${tag === undefined ? `@${digest}` : `:${tag}`}`,
@@ -59,7 +60,7 @@ async function put(
   reply.response.body.discard();
   const stored = reply.response.header('docker-content-digest');
   if (stored?.startsWith('sha256:') === true && stored !== digest)
-    throw failureOf(call)('DIGEST_MISMATCH', `the registry stored ${stored} for ${digest}`);
+    throw failureOf(call, reply)('DIGEST_MISMATCH', `the registry stored ${stored} for ${digest}`);
   return reply;
 }
 
@@ -91,7 +92,7 @@ async function enterReferrer(
   { subject, descriptor }: Referrer,
   signal: AbortSignal,
 ): Promise<void> {
-  const listed = await fromTag(requests, reference, subject, signal);
+  const listed = await fromTag(requests, reference, subject, signal, ['push']);
   if (listed.some(({ digest }) => digest === descriptor.digest)) return;
   const bytes = encodeIndex({ schemaVersion: 2, mediaType: MEDIA_TYPE.ociIndex, manifests: [...listed, descriptor] });
   await put(requests, { reference, bytes, mediaType: MEDIA_TYPE.ociIndex, tag: referrersTag(subject) }, sha256Digest(bytes), signal);

@@ -4,7 +4,7 @@ import { RegistryError } from './errors.ts';
 import { contentType, failureOf, fetchManifest } from './manifests.ts';
 import type { RegistryCall, RegistryRequests } from './requests.ts';
 import { repositoryScope } from './scopes.ts';
-import { readBody } from './transport.ts';
+import { readBody, type HttpResponse } from './transport.ts';
 
 const MAX_PAGES = 32;
 
@@ -36,10 +36,11 @@ export async function fromTag(
   reference: ImageReference,
   digest: string,
   signal: AbortSignal,
+  needs: RegistryCall['needs'] = ['referrers'],
 ): Promise<readonly Descriptor[]> {
   const tag = referrersTag(digest);
   try {
-    return parseList((await fetchManifest(requests, reference, tag, signal)).bytes, reference, tag);
+    return parseList((await fetchManifest(requests, reference, tag, signal, needs)).bytes, reference, tag);
   } catch (error) {
     if (hasCode(error, 'NOT_FOUND')) return [];
     throw error;
@@ -58,16 +59,18 @@ async function fromApi(
   let call: RegistryCall = {
     method: 'GET',
     reference,
+    needs: ['referrers'],
     path: `${reference.repository}/referrers/${digest}`,
     query: { artifactType },
     scopes: [repositoryScope(reference.repository, ['pull'])],
     subject: `referrers of ${reference.repository}@${digest}`,
     expect: [200, 400, 404, 405, 501],
+    isUsable: isIndex,
     headers: { accept: MEDIA_TYPE.ociIndex },
   };
   for (let page = 0; page < MAX_PAGES; page++) {
-    const { response, url } = await requests.perform(call, signal);
-    if (response.status !== 200 || contentType(response.header('content-type')) !== MEDIA_TYPE.ociIndex) {
+    const { response, url, via } = await requests.perform(call, signal);
+    if (response.status !== 200 || !isIndex(response)) {
       response.body.discard();
       return page === 0 ? undefined : found;
     }
@@ -76,9 +79,13 @@ async function fromApi(
     found.push(...parseList(bytes, reference, digest));
     const next = nextPage(response.header('link'), url);
     if (next === undefined) return found;
-    call = { ...call, query: {}, url: next };
+    call = { ...call, query: {}, url: next, via };
   }
   throw failureOf(call)('TOO_LARGE', `more than ${MAX_PAGES} pages`);
+}
+
+function isIndex(response: HttpResponse): boolean {
+  return contentType(response.header('content-type')) === MEDIA_TYPE.ociIndex;
 }
 
 function parseList(bytes: Uint8Array, reference: ImageReference, what: string): readonly Descriptor[] {

@@ -6,12 +6,15 @@ import { Authenticator } from './authenticator.ts';
 import { BlobRangeReader, type BlobRange } from './blob-range.ts';
 import { fetchBlob, hasBlob } from './blobs.ts';
 import { SYSTEM_CLOCK, type Clock } from './clock.ts';
+import { HostRequests } from './host-requests.ts';
+import { HostRoutes } from './host-routes.ts';
 import { DEFAULT_HTTP_OPTIONS, type HttpOptions } from './http-options.ts';
 import { fetchManifest, hasManifest, resolveManifest, type FetchedManifest } from './manifests.ts';
 import type { ProxyOptions } from './proxy.ts';
 import { mountBlob, pushBlob, type BlobSource } from './push-blob.ts';
 import { pushManifest } from './push-manifest.ts';
 import { listReferrers } from './referrers.ts';
+import type { RegistryHosts } from './registry-host.ts';
 import { RegistryRequests } from './requests.ts';
 import { RetryingSender } from './retry.ts';
 import { TokenExchange } from './token-exchange.ts';
@@ -27,6 +30,8 @@ export interface RegistryClientOptions {
   /** See `proxyFromEnv`; none by default. */
   readonly proxy?: ProxyOptions;
   readonly userAgent?: string;
+  /** Where registries are asked, see `createRegistryHosts`; themselves alone by default. */
+  readonly hosts?: RegistryHosts;
   /** Which hosts are spoken to in clear text, see `isPlainHttpByDefault`. */
   readonly plainHttp?: (host: string) => boolean;
   /** Hosts whose certificate is not checked, such as a mirror that is configured so. */
@@ -70,9 +75,10 @@ export class RegistryClient implements AsyncDisposable {
     const exchange = new TokenExchange({ sender: this.#sender, clock, policy: { trustedRealms }, userAgent });
     this.#authenticator = new Authenticator({ credentials, exchange, clock, log, notReadyWaitMs: options.notReadyWaitMs ?? 0 });
     const common = { authenticator: this.#authenticator, clock, userAgent, isPlainHttp: plainHttp };
-    this.#requests = new RegistryRequests({ ...common, sender: this.#sender });
+    const routes = new HostRoutes({ ...(options.hosts === undefined ? {} : { hosts: options.hosts }), isPlainHttp: plainHttp, clock, log });
+    this.#requests = new RegistryRequests({ hosts: new HostRequests({ ...common, sender: this.#sender }), routes });
     const rangeSender = new RetryingSender({ transport: this.#transport, http: { ...http, ...options.rangeHttp }, clock, log });
-    this.#rangeRequests = new RegistryRequests({ ...common, sender: rangeSender });
+    this.#rangeRequests = new RegistryRequests({ hosts: new HostRequests({ ...common, sender: rangeSender }), routes });
     this.#ranges = new BlobRangeReader({ sender: rangeSender, userAgent, nowMs: clock.nowMs });
   }
 

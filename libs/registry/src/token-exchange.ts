@@ -5,6 +5,7 @@ import type { Clock } from './clock.ts';
 import { RegistryError } from './errors.ts';
 import { checkRealm, type RealmPolicy } from './realm.ts';
 import { readErrorAnswer } from './registry-answer.ts';
+import type { RegistryHost } from './registry-host.ts';
 import type { RepeatableRequest, RetryingSender } from './retry.ts';
 import { readTokenAnswer, type Token } from './token-answer.ts';
 import { readBody, type HttpResponse } from './transport.ts';
@@ -15,6 +16,8 @@ export interface TokenWish {
   readonly credential: Credential;
   /** Where the challenge came from. */
   readonly registry: URL;
+  /** Whose settings for connections count; its headers go to its own origin alone. */
+  readonly via?: RegistryHost;
 }
 
 export interface TokenExchangeOptions {
@@ -90,10 +93,10 @@ export class TokenExchange {
   }
 
   /** Follows the server's redirects under the rules of the realm itself: neither password nor form goes to another origin. */
-  async #send(request: RepeatableRequest, { registry }: TokenWish, signal: AbortSignal): Promise<HttpResponse> {
+  async #send(request: RepeatableRequest, { registry, via }: TokenWish, signal: AbortSignal): Promise<HttpResponse> {
     let current = request;
     for (let hop = 0; ; hop++) {
-      const response = await this.#options.sender.send(current, signal);
+      const response = await this.#options.sender.send(withSettings(current, via), signal);
       if (response.status < 300 || response.status > 399) return response;
       response.body.discard();
       const next = URL.parse(response.header('location') ?? '', current.url.href);
@@ -125,6 +128,12 @@ export class TokenExchange {
     if (status === 429) throw new RegistryError('RATE_LIMITED', what, { status });
     throw new RegistryError(status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL', what, { status });
   }
+}
+
+function withSettings(request: RepeatableRequest, via: RegistryHost | undefined): RepeatableRequest {
+  const connection = via?.connectionFor(request.url);
+  const headers = { ...via?.headersFor(request.url), ...request.headers };
+  return { ...request, headers, ...(connection === undefined ? {} : { connection }) };
 }
 
 /** The value of an `Authorization` header; undefined for anonymous. */

@@ -1,3 +1,5 @@
+import type { Connection } from './connection.ts';
+
 /** One request, one attempt. */
 export interface HttpRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -7,6 +9,8 @@ export interface HttpRequest {
   readonly body?: Uint8Array | AsyncIterable<Uint8Array>;
   /** Whom it goes to. A token server's name must not resolve to a link-local address. */
   readonly purpose?: 'registry' | 'token';
+  /** How its connection is made, if in a way of its own. */
+  readonly connection?: Connection;
   /** In place of `responseHeaderTimeoutMs`. */
   readonly responseHeaderTimeoutMs?: number;
   /** What the attempt as a whole may take, in place of the transport's limit. */

@@ -3,6 +3,7 @@ import { hasCode } from '@soci/errors';
 import { LRUCache } from 'lru-cache';
 import { Agent, buildConnector, ProxyAgent, type Dispatcher } from 'undici';
 import { guardedLookup } from './addresses.ts';
+import type { Connection } from './connection.ts';
 import { RegistryError } from './errors.ts';
 import { Exchange } from './exchange.ts';
 import type { HttpOptions } from './http-options.ts';
@@ -28,6 +29,8 @@ export interface HostStats {
 }
 
 const MAX_HOSTS_COUNTED = 256;
+/** Kinds of connections; of those not used for the longest time the open ones are closed when they are idle. */
+const MAX_ROUTES = 128;
 const KEEP_ALIVE_MS = 30_000;
 const TIMEOUT_CODES = ['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'ETIMEDOUT'];
 
@@ -36,6 +39,7 @@ interface Route {
   readonly proxy: string | undefined;
   readonly isInsecure: boolean;
   readonly isGuarded: boolean;
+  readonly connection: Connection | undefined;
 }
 
 /**
@@ -45,7 +49,12 @@ interface Route {
 export class UndiciTransport implements Transport {
   readonly #options: UndiciTransportOptions;
   readonly #proxies: ProxyRules;
-  readonly #dispatchers = new Map<string, Dispatcher>();
+  readonly #dispatchers = new LRUCache<string, Dispatcher>({
+    max: MAX_ROUTES,
+    dispose: (dispatcher, _, reason) => {
+      if (reason === 'evict') void dispatcher.close().catch(() => undefined); // nobody waits for it; requests under way end first
+    },
+  });
   readonly #stats = new LRUCache<string, { requests: number; bytes: number }>({ max: MAX_HOSTS_COUNTED });
   #secureContext: SecureContext | undefined;
 
@@ -94,8 +103,9 @@ export class UndiciTransport implements Transport {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#dispatchers.values()].map((dispatcher) => dispatcher.destroy()));
+    const open = [...this.#dispatchers.values()];
     this.#dispatchers.clear();
+    await Promise.all(open.map((dispatcher) => dispatcher.destroy()));
   }
 
   #count(host: string): { requests: number; bytes: number } {
@@ -105,35 +115,38 @@ export class UndiciTransport implements Transport {
     return stats;
   }
 
-  #dispatcherFor({ url, purpose }: HttpRequest): Dispatcher {
+  #dispatcherFor({ url, purpose, connection }: HttpRequest): Dispatcher {
     const route: Route = {
       proxy: this.#proxies.proxyFor(url),
-      isInsecure: this.#options.insecureTls?.(url.host) ?? false,
+      isInsecure: connection?.isInsecure === true || (this.#options.insecureTls?.(url.host) ?? false),
       isGuarded: purpose === 'token',
+      connection,
     };
-    const key = JSON.stringify(route);
+    const key = JSON.stringify({ ...route, connection: connection?.id });
     const dispatcher = this.#dispatchers.get(key) ?? this.#createDispatcher(route);
     this.#dispatchers.set(key, dispatcher);
     return dispatcher;
   }
 
   #createDispatcher(route: Route): Dispatcher {
-    const { dialTimeoutMs, maxConnectionsPerHost } = this.#options.http;
+    const { maxConnectionsPerHost } = this.#options.http;
+    const dialTimeoutMs = this.#dialTimeoutMs(route);
     const pool = { allowH2: false, connections: maxConnectionsPerHost, keepAliveTimeout: KEEP_ALIVE_MS };
     if (route.proxy === undefined) return new Agent({ ...pool, connect: this.#connector(route) });
-    const tls = { secureContext: this.#trust(), timeout: dialTimeoutMs };
+    const tls = { timeout: dialTimeoutMs };
     return new ProxyAgent({
       ...pool,
       uri: route.proxy,
-      proxyTls: { ...tls, rejectUnauthorized: true },
-      requestTls: { ...tls, rejectUnauthorized: !route.isInsecure },
+      proxyTls: { ...tls, secureContext: this.#trust(), rejectUnauthorized: true },
+      requestTls: { ...tls, secureContext: this.#contextOf(route), rejectUnauthorized: !route.isInsecure },
       headersTimeout: dialTimeoutMs, // of the CONNECT; a request brings its own
     });
   }
 
   /** Trust is loaded when the first TLS connection is made: it takes tens of milliseconds. */
-  #connector({ isInsecure, isGuarded }: Route): buildConnector.connector {
-    const common = { timeout: this.#options.http.dialTimeoutMs, allowH2: false, ...(isGuarded ? { lookup: guardedLookup } : {}) };
+  #connector(route: Route): buildConnector.connector {
+    const { isInsecure, isGuarded } = route;
+    const common = { timeout: this.#dialTimeoutMs(route), allowH2: false, ...(isGuarded ? { lookup: guardedLookup } : {}) };
     const plain = buildConnector(common);
     let secure: buildConnector.connector | undefined;
     return (options, callback) => {
@@ -141,16 +154,26 @@ export class UndiciTransport implements Transport {
         plain(options, callback);
         return;
       }
-      secure ??= buildConnector({ ...common, secureContext: this.#trust(), rejectUnauthorized: !isInsecure });
+      secure ??= buildConnector({ ...common, secureContext: this.#contextOf(route), rejectUnauthorized: !isInsecure });
       secure(options, callback);
     };
   }
 
+  #dialTimeoutMs({ connection }: Route): number {
+    return connection?.dialTimeoutMs ?? this.#options.http.dialTimeoutMs;
+  }
+
+  #contextOf({ connection }: Route): SecureContext {
+    return connection?.secureContext(this.#authorities()) ?? this.#trust();
+  }
+
   #trust(): SecureContext {
-    this.#secureContext ??= createSecureContext({
-      ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system'), ...(this.#options.extraCa ?? [])])],
-    });
+    this.#secureContext ??= createSecureContext({ ca: [...this.#authorities()] });
     return this.#secureContext;
+  }
+
+  #authorities(): readonly string[] {
+    return [...new Set([...getCACertificates('default'), ...getCACertificates('system'), ...(this.#options.extraCa ?? [])])];
   }
 }
 
