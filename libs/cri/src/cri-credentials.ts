@@ -1,0 +1,264 @@
+import { parseReference, type ImageReference } from '@soci/image';
+import { HUB_HOSTS, isHubHost, KeychainError, type Answer, type CredentialSource, type Lookup, type SourceChange } from '@soci/keychain';
+import { isForItsRegistry, orderCandidates, registryOf } from './candidates.ts';
+import { HeldSecrets, wipe } from './held-secrets.ts';
+import type { Login } from './login.ts';
+import { PulledEntries, type PulledEntry } from './pulled-entries.ts';
+
+export interface CriCredentialsOptions {
+  /** `namespace`: only what pods of the asking namespaces pulled with; `node` (the default): what any pod did. */
+  readonly isolation?: 'node' | 'namespace';
+  /** Whether something that is mounted was pulled under this name, in the form of `ImageReference.canonical()`: its entries outlive the image and the age limit. */
+  readonly isInUse?: (reference: string) => boolean;
+  readonly maxEntries?: number;
+  /** Since the last pull, or the last time it was given out. */
+  readonly maxAgeMs?: number;
+  readonly nowMs?: () => number;
+}
+
+/** A PullImage on its way. */
+export interface PullUnderWay {
+  /** @param imageId as containerd answered it; empty when it is not known */
+  succeeded(imageId: string): void;
+  failed(): void;
+}
+
+const DEFAULT_MAX_ENTRIES = 10_000;
+const MAX_HELD_BYTES = 32 << 20;
+const DEFAULT_MAX_AGE_MS = 7 * 24 * 60 * 60 * 1000;
+const SWEEP_INTERVAL_MS = 10 * 60 * 1000;
+/** Proven logins of one namespace for one image: a pod may have another one than the pod before it. */
+const MAX_PER_IMAGE_AND_NAMESPACE = 3;
+const NOTHING: PullUnderWay = { succeeded: () => undefined, failed: () => undefined };
+
+/**
+ * Credentials that pulls through the image service brought, in memory alone. A login counts while its pull runs (containerd asks for the snapshots meanwhile) and
+ * stays when that succeeded; a pull that failed, or had no login, changes nothing for the others.
+ */
+export class CriCredentials implements CredentialSource, Disposable {
+  readonly name = 'cri';
+  readonly #options: Required<CriCredentialsOptions>;
+  readonly #entries = new PulledEntries();
+  readonly #secrets = new HeldSecrets();
+  readonly #listeners = new Set<(change: SourceChange) => void>();
+  /** Their image was removed while something mounted still reads it. */
+  readonly #orphans = new Set<PulledEntry>();
+  readonly #sweeper: NodeJS.Timeout;
+  #lastRank = 0;
+
+  constructor(options: CriCredentialsOptions = {}) {
+    this.#options = {
+      isolation: 'node',
+      isInUse: () => false,
+      maxEntries: DEFAULT_MAX_ENTRIES,
+      maxAgeMs: DEFAULT_MAX_AGE_MS,
+      nowMs: () => Date.now(),
+      ...options,
+    };
+    this.#sweeper = setInterval(() => this.sweep(), SWEEP_INTERVAL_MS).unref();
+  }
+
+  /** How many logins are kept, those of anonymous pulls included. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /**
+   * A PullImage is about to be passed on. What does not parse as a reference is containerd's to refuse and is not recorded.
+   * @param image as the client wrote it
+   * @param namespace of the pod, empty for a pull without one
+   * @param login belongs to this object from now on
+   */
+  pullStarted(image: string, namespace: string, login: Login): PullUnderWay {
+    const reference = referenceOf(image);
+    if (reference === undefined) {
+      if (login.kind === 'credential') wipe(login.credential);
+      return NOTHING;
+    }
+    const entry = this.#entryOf(reference, namespace, login);
+    entry.running++;
+    this.#orphans.delete(entry);
+    this.#makeRoom(entry);
+    let isOver = false;
+    const once = (settle: () => void): void => {
+      if (isOver) return;
+      isOver = true;
+      entry.running--;
+      if (this.#entries.get(entry.key) === entry) settle(); // it may have been pushed out, or removed
+    };
+    return {
+      succeeded: (imageId) => once(() => this.#succeeded(entry, imageId)),
+      failed: () => once(() => entry.rank === 0 && entry.running === 0 && this.#drop([entry])),
+    };
+  }
+
+  /** RemoveImage went through. @param image a name, an id, or the beginning of an id, as containerd takes them */
+  imageRemoved(image: string): void {
+    for (const entry of this.#removedEntries(image)) if (entry.running === 0) this.#orphans.add(entry);
+    this.#dropOrphans();
+  }
+
+  /** Namespaces of the pods whose pull of the image runs or succeeded, sorted; the empty one stands for pulls without a pod. */
+  namespacesOf(reference: ImageReference): readonly string[] {
+    return [...new Set(this.#entries.ofReference(reference.canonical()).map(({ namespace }) => namespace))].sort();
+  }
+
+  /** @throws {KeychainError} `CONFIG_INVALID` when all that the image's pulls brought cannot be decoded */
+  resolve(lookup: Lookup): Promise<Answer> {
+    return Promise.try(() => this.#find(lookup));
+  }
+
+  onChange(listener: (change: SourceChange) => void): Disposable {
+    const own = (change: SourceChange): void => listener(change); // the same function may be added twice
+    this.#listeners.add(own);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
+  }
+
+  /** Drops what is too old, and what was kept for a mount that is gone. Happens by itself as well. */
+  sweep(): void {
+    this.#dropOrphans();
+    this.#dropOld();
+  }
+
+  /** Overwrites every secret; nothing is given any more. */
+  [Symbol.dispose](): void {
+    clearInterval(this.#sweeper);
+    this.#drop([...this.#entries.values()]);
+    this.#secrets.wipeAll();
+    this.#listeners.clear();
+  }
+
+  #find({ host, reference, namespaces }: Lookup): Answer {
+    if (registryOf(host) !== registryOf(reference.host)) return none('this host is not the registry of the image');
+    this.#dropOld();
+    const isVisible = ({ namespace }: PulledEntry): boolean => this.#options.isolation === 'node' || namespaces.includes(namespace);
+    const pulls = this.#entries.ofReference(reference.canonical()).filter(isVisible);
+    if (pulls.length === 0) return none('no pull of the image came through the image service');
+    const own = pulls.filter(isForItsRegistry);
+    const [login] = own.map((entry) => entry.login);
+    if (login === undefined) return none('no pull of the image brought credentials for its registry');
+    if (login.kind === 'broken' && own.every((entry) => entry.login.kind === 'broken'))
+      throw new KeychainError('CONFIG_INVALID', `${this.name}: pull of ${reference.canonical()}: ${login.reason}`);
+    for (const entry of own) this.#entries.touch(entry, this.#options.nowMs());
+    const candidates = orderCandidates(own, this.#entries.ofHost(registryOf(host)), isVisible);
+    return { kind: 'candidates', source: this.name, candidates };
+  }
+
+  #entryOf(reference: ImageReference, namespace: string, login: Login): PulledEntry {
+    const canonical = reference.canonical();
+    const key = `${canonical}\0${namespace}\0${keyOf(login)}`;
+    const known = this.#entries.get(key);
+    const nowMs = this.#options.nowMs();
+    if (known !== undefined) {
+      if (login.kind === 'credential' && login !== known.login) wipe(login.credential);
+      this.#entries.touch(known, nowMs);
+      return known;
+    }
+    const entry: PulledEntry = {
+      key,
+      reference: canonical,
+      host: registryOf(reference.host),
+      namespace,
+      login: this.#secrets.hold(login),
+      running: 0,
+      rank: 0,
+      sinceMs: nowMs,
+      usedMs: nowMs,
+      imageId: '',
+    };
+    this.#entries.add(entry);
+    this.#tell(entry);
+    return entry;
+  }
+
+  #succeeded(entry: PulledEntry, imageId: string): void {
+    const isNews = entry.rank === 0;
+    const nowMs = this.#options.nowMs();
+    entry.rank = ++this.#lastRank;
+    entry.sinceMs = nowMs;
+    this.#orphans.delete(entry);
+    this.#entries.touch(entry, nowMs);
+    if (imageId !== '') this.#entries.setImageId(entry, imageId);
+    const proven = this.#entries
+      .ofReference(entry.reference)
+      .filter(({ namespace, rank, login }) => namespace === entry.namespace && rank > 0 && login.kind !== 'none')
+      .sort((a, b) => b.rank - a.rank);
+    this.#drop(proven.slice(MAX_PER_IMAGE_AND_NAMESPACE).filter(({ running }) => running === 0));
+    if (isNews) this.#tell(entry);
+  }
+
+  /** A reader that waits may go on: of this image at once, of others of the registry when the pull has succeeded. */
+  #tell({ login, host }: PulledEntry): void {
+    if (login.kind === 'credential') this.#announce({ source: this.name, hosts: hostsOf(host), withdrawn: [] });
+  }
+
+  #makeRoom(newest: PulledEntry): void {
+    for (const entry of this.#entries.values()) {
+      if (this.#entries.size <= this.#options.maxEntries && this.#secrets.sizeBytes <= MAX_HELD_BYTES) return;
+      if (entry !== newest && entry.running === 0) this.#drop([entry]);
+    }
+  }
+
+  #dropOld(): void {
+    const { maxAgeMs, nowMs, isInUse } = this.#options;
+    const now = nowMs();
+    for (const entry of this.#entries.values()) {
+      if (entry.usedMs > now - maxAgeMs) return; // in the order of use
+      if (entry.running > 0 || isInUse(entry.reference)) this.#entries.touch(entry, now);
+      else this.#drop([entry]);
+    }
+  }
+
+  #dropOrphans(): void {
+    for (const entry of this.#orphans) if (!this.#options.isInUse(entry.reference)) this.#drop([entry]);
+  }
+
+  #removedEntries(image: string): readonly PulledEntry[] {
+    const reference = referenceOf(image)?.canonical();
+    const named = reference === undefined ? [] : this.#entries.ofReference(reference);
+    // containerd takes the other names of the same image away with this one.
+    if (named.length > 0) return [...new Set([...named, ...named.flatMap(({ imageId }) => this.#entries.ofImageId(imageId))])];
+    const id = image.includes(':') ? image : `sha256:${image}`;
+    if (!/^sha256:[0-9a-f]+$/.test(id)) return [];
+    const whole = this.#entries.ofImageId(id);
+    if (whole.length > 0) return whole;
+    const [match, ...more] = [...this.#entries.imageIds()].filter((known) => known.startsWith(id));
+    return match === undefined || more.length > 0 ? [] : this.#entries.ofImageId(match);
+  }
+
+  #drop(entries: readonly PulledEntry[]): void {
+    for (const entry of entries) {
+      this.#entries.delete(entry);
+      this.#orphans.delete(entry);
+      const wipeIt = this.#secrets.release(entry.login);
+      if (wipeIt === undefined || entry.login.kind !== 'credential') continue;
+      this.#announce({ source: this.name, hosts: hostsOf(entry.host), withdrawn: [entry.login.fingerprint] });
+      wipeIt();
+    }
+  }
+
+  #announce(change: SourceChange): void {
+    for (const listener of this.#listeners) listener(change);
+  }
+}
+
+function none(reason: string): Answer {
+  return { kind: 'none', reason };
+}
+
+function keyOf(login: Login): string {
+  if (login.kind === 'none') return '';
+  return `${login.kind === 'credential' ? login.fingerprint : login.reason}\0${login.serverHost ?? '*'}`;
+}
+
+function hostsOf(registry: string): readonly string[] {
+  return isHubHost(registry) ? HUB_HOSTS : [registry];
+}
+
+function referenceOf(image: string): ImageReference | undefined {
+  try {
+    return parseReference(image);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,95 @@
+import type { Login } from './login.ts';
+
+/** What one namespace showed a registry, in a pull of one image that runs or succeeded. */
+export interface PulledEntry {
+  readonly key: string;
+  /** In the form under which containerd keeps the image. */
+  readonly reference: string;
+  readonly host: string;
+  readonly namespace: string;
+  readonly login: Login;
+  /** Pulls of it that run now. */
+  running: number;
+  /** Position among all successes, the latest is the highest; 0 while none has succeeded. */
+  rank: number;
+  /** When the last pull succeeded, or started while none has; milliseconds of the wall clock. */
+  sinceMs: number;
+  /** When it was last pulled or given out. */
+  usedMs: number;
+  /** As containerd answered it, `sha256:...`; empty while it is not known. */
+  imageId: string;
+}
+
+/** Entries in the order of their last use, and by what they are asked for. */
+export class PulledEntries {
+  readonly #entries = new Map<string, PulledEntry>();
+  readonly #byReference = new Map<string, Set<PulledEntry>>();
+  readonly #byHost = new Map<string, Set<PulledEntry>>();
+  readonly #byImageId = new Map<string, Set<PulledEntry>>();
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  get(key: string): PulledEntry | undefined {
+    return this.#entries.get(key);
+  }
+
+  add(entry: PulledEntry): void {
+    this.#entries.set(entry.key, entry);
+    addTo(this.#byReference, entry.reference, entry);
+    addTo(this.#byHost, entry.host, entry);
+  }
+
+  delete(entry: PulledEntry): void {
+    this.#entries.delete(entry.key);
+    deleteFrom(this.#byReference, entry.reference, entry);
+    deleteFrom(this.#byHost, entry.host, entry);
+    deleteFrom(this.#byImageId, entry.imageId, entry);
+  }
+
+  touch(entry: PulledEntry, nowMs: number): void {
+    entry.usedMs = nowMs;
+    this.#entries.delete(entry.key);
+    this.#entries.set(entry.key, entry);
+  }
+
+  setImageId(entry: PulledEntry, id: string): void {
+    deleteFrom(this.#byImageId, entry.imageId, entry);
+    entry.imageId = id;
+    addTo(this.#byImageId, id, entry);
+  }
+
+  /** Longest unused first. */
+  values(): IterableIterator<PulledEntry> {
+    return this.#entries.values();
+  }
+
+  ofReference(reference: string): readonly PulledEntry[] {
+    return [...(this.#byReference.get(reference) ?? [])];
+  }
+
+  ofHost(host: string): Iterable<PulledEntry> {
+    return this.#byHost.get(host) ?? [];
+  }
+
+  ofImageId(id: string): readonly PulledEntry[] {
+    return [...(this.#byImageId.get(id) ?? [])];
+  }
+
+  imageIds(): IterableIterator<string> {
+    return this.#byImageId.keys();
+  }
+}
+
+function addTo(index: Map<string, Set<PulledEntry>>, key: string, entry: PulledEntry): void {
+  const entries = index.get(key);
+  if (entries === undefined) index.set(key, new Set([entry]));
+  else entries.add(entry);
+}
+
+function deleteFrom(index: Map<string, Set<PulledEntry>>, key: string, entry: PulledEntry): void {
+  const entries = index.get(key);
+  entries?.delete(entry);
+  if (entries?.size === 0) index.delete(key);
+}
