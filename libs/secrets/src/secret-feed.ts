@@ -28,8 +28,6 @@ export interface SecretFeedOptions {
 
 /** A watch that lasted this long was a good one. */
 const GOOD_WATCH_MS = 1_000;
-/** Time that a watch may be silent beyond its own end. */
-const IDLE_SLACK_MS = 10_000;
 
 /** Keeps the secrets of one scope as the API server has them: lists once, then follows the changes, and lists again where it cannot be sure of having seen all. */
 export class SecretFeed {
@@ -88,14 +86,20 @@ export class SecretFeed {
   async #watch(version: string, signal: AbortSignal): Promise<number> {
     const { scope, api, timings } = this.#options;
     const serverTimeoutSec = Math.ceil((timings.watchMs * (1 + Math.random() / 2)) / 1_000);
-    const idleTimeoutMs = this.#hasSeenBookmark ? timings.bookmarkIdleMs : serverTimeoutSec * 1_000 + IDLE_SLACK_MS;
+    const idleTimeoutMs = this.#hasSeenBookmark ? timings.bookmarkIdleMs : serverTimeoutSec * 1_000 + timings.slackMs;
     let openedAt: number | undefined;
     const onOpen = (): void => {
       openedAt = performance.now();
       this.#worked('watch');
     };
     try {
-      for await (const event of watchEvents(api, scope, { version, serverTimeoutSec, idleTimeoutMs, onOpen }, signal)) this.#take(event);
+      for await (const event of watchEvents(
+        api,
+        scope,
+        { version, serverTimeoutSec, idleTimeoutMs, slackMs: timings.slackMs, onOpen },
+        signal,
+      ))
+        this.#take(event);
       return this.#watchEnded(openedAt);
     } catch (error) {
       signal.throwIfAborted();

@@ -14,6 +14,8 @@ export interface SyncTimings {
   readonly watchMs: number;
   /** Longest silence of a server that has shown that it sends bookmarks, which come about every minute. */
   readonly bookmarkIdleMs: number;
+  /** What a server may take longer to end a watch than it was asked to. */
+  readonly slackMs: number;
 }
 
 export const DEFAULT_TIMINGS: SyncTimings = {
@@ -25,4 +27,5 @@ export const DEFAULT_TIMINGS: SyncTimings = {
   relistMs: 30_000,
   watchMs: 300_000,
   bookmarkIdleMs: 150_000,
+  slackMs: 15_000,
 };

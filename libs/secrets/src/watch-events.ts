@@ -11,6 +11,8 @@ export type WatchEvent =
 export interface WatchLimits {
   /** After which the server is to end the watch, in whole seconds. */
   readonly serverTimeoutSec: number;
+  /** What the server may take longer than it was asked to. */
+  readonly slackMs: number;
   /** Longest silence. */
   readonly idleTimeoutMs: number;
 }
@@ -18,8 +20,6 @@ export interface WatchLimits {
 /** A secret has at most 1 MiB of data, a third more as base64, and perhaps a copy of it in an annotation. */
 const MAX_LINE_BYTES = 4 << 20;
 const ANSWER_TIMEOUT_MS = 15_000;
-/** What the server may take longer than it was asked to. */
-const SLACK_MS = 15_000;
 
 const eventDocument = z.object({ type: z.string(), object: z.unknown() });
 const bookmarkObject = z.object({ metadata: z.object({ resourceVersion: z.string().min(1) }) });
@@ -33,7 +33,7 @@ const bookmarkObject = z.object({ metadata: z.object({ resourceVersion: z.string
 export async function* watchEvents(
   api: ApiClient,
   scope: Scope,
-  { version, serverTimeoutSec, idleTimeoutMs, onOpen }: WatchLimits & { readonly version: string; readonly onOpen: () => void },
+  { version, serverTimeoutSec, idleTimeoutMs, slackMs, onOpen }: WatchLimits & { readonly version: string; readonly onOpen: () => void },
   signal: AbortSignal,
 ): AsyncGenerator<WatchEvent> {
   const path = pathOf(scope, {
@@ -42,7 +42,7 @@ export async function* watchEvents(
     resourceVersion: version,
     timeoutSeconds: String(serverTimeoutSec),
   });
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(serverTimeoutSec * 1_000 + SLACK_MS)]);
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(serverTimeoutSec * 1_000 + slackMs)]);
   try {
     const body = await api.get({ path, answerTimeoutMs: ANSWER_TIMEOUT_MS, idleTimeoutMs }, deadline);
     onOpen();
