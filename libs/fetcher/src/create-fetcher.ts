@@ -1,41 +1,48 @@
 import { join } from 'node:path';
 import type { SnapshotterConfig } from '@soci/config';
 import { ContainerdStore, containerdApi, OciLayoutStore, type ContentStore } from '@soci/content';
-import { DockerConfigSource, dockerConfigPath, type CredentialSource } from '@soci/keychain';
+import type { CredentialSource } from '@soci/keychain';
 import type { Logger } from '@soci/log';
 import { openChannel } from '@soci/rpc';
-import { proxyFromEnv, RegistryClient } from '@soci/registry';
-import { RegistryImageFetcher } from './registry-image-fetcher.ts';
+import { createRegistryHosts, proxyFromEnv, RegistryClient } from '@soci/registry';
+import { RegistryImageFetcher, type RegistryImageFetcherOptions } from './registry-image-fetcher.ts';
 
 export interface CreateFetcherOptions {
   readonly config: SnapshotterConfig;
   /** State folder; artifacts are kept in `content/` below it when `[content_store] type` is `soci`. */
   readonly root: string;
-  /** Of the service: `HOME`, `DOCKER_CONFIG`, `DOCKER_AUTH_CONFIG`, `HTTPS_PROXY` and their like. */
+  /** Of the service: `HTTPS_PROXY` and its like. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly userAgent: string;
   readonly log: Logger;
+  /** Who may read which registry, see `credentialChain`. */
+  readonly credentials: CredentialSource;
+  /** Kubernetes namespaces whose pull of a reference runs or succeeded, where pulls are seen. */
+  readonly namespacesOf?: RegistryImageFetcherOptions['namespacesOf'];
 }
 
 /** containerd namespace whose content the artifacts are put beside. */
 const CRI_NAMESPACE = 'k8s.io';
+/** How long a pull waits for sources that have not begun, such as secrets before their first list; the image is containerd's after that. */
+const NOT_READY_WAIT_MS = 10_000;
 
 export interface FetcherParts extends AsyncDisposable {
   readonly fetcher: RegistryImageFetcher;
   readonly registry: RegistryClient;
 }
 
-/** The fetcher as config.toml describes it: registry client, credential sources in the documented order, content store. */
-export function createFetcher({ config, root, env, userAgent, log }: CreateFetcherOptions): FetcherParts {
+/** The fetcher as config.toml describes it: registry client with its mirrors and deadlines, content store. */
+export function createFetcher({ config, root, env, userAgent, log, credentials, namespacesOf }: CreateFetcherOptions): FetcherParts {
   const resources = new AsyncDisposableStack();
-  const credentials: CredentialSource = new DockerConfigSource({ path: dockerConfigPath(env), env, log });
-  const { http, blob } = config;
+  const { http, blob, resolver } = config;
   const registry = resources.use(
     new RegistryClient({
       credentials,
       log,
       userAgent,
       proxy: proxyFromEnv(env),
+      hosts: createRegistryHosts({ configPath: resolver.configPath, ...(resolver.host && { mirrors: resolver.host }), log }),
+      notReadyWaitMs: NOT_READY_WAIT_MS,
       http: {
         dialTimeoutMs: http.dialTimeoutMsec,
         responseHeaderTimeoutMs: http.responseHeaderTimeoutMsec,
@@ -53,7 +60,7 @@ export function createFetcher({ config, root, env, userAgent, log }: CreateFetch
     }),
   );
   const store = openStore(config, root, resources);
-  const fetcher = resources.use(new RegistryImageFetcher({ registry, log, store }));
+  const fetcher = resources.use(new RegistryImageFetcher({ registry, log, store, credentials, ...(namespacesOf && { namespacesOf }) }));
   return { fetcher, registry, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 }
 

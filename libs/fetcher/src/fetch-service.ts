@@ -1,9 +1,19 @@
 import { fetch as api } from '@soci/proto';
 import { implement, type ServiceImplementation } from '@soci/rpc';
+import { changesOf } from './changes-of.ts';
 import type { ImageFetcher, ResolveImageRequest } from './image-fetcher.ts';
 import { joinPieces } from './join-pieces.ts';
 import type { ImageDocuments } from './resolved-image.ts';
-import { fromWireDescriptor, fromWireImage, fromWirePriority, toFailure, toNumber, toWireDescriptor, toWireOrigin } from './wire.ts';
+import {
+  fromWireDescriptor,
+  fromWireImage,
+  fromWirePriority,
+  toFailure,
+  toNumber,
+  toWireDescriptor,
+  toWireImage,
+  toWireOrigin,
+} from './wire.ts';
 
 /** Bytes of one message at most. */
 const MAX_PIECE_BYTES = 512 << 10;
@@ -14,12 +24,15 @@ export interface ServableFetcher extends ImageFetcher {
   resolveDocuments(request: ResolveImageRequest, signal: AbortSignal): Promise<ImageDocuments>;
 }
 
-/** Serves a fetcher to a snapshotter in another process. */
-export function fetchService(fetcher: ServableFetcher): ServiceImplementation {
+/**
+ * Serves a fetcher to a snapshotter in another process.
+ * @param stopping aborted before the server is stopped: it waits for calls under way, and who listens to changes never hangs up by himself
+ */
+export function fetchService(fetcher: ServableFetcher, stopping?: AbortSignal): ServiceImplementation {
   return implement(api.FetchServiceService, {
     async resolveImage(request, { signal }) {
       try {
-        const { manifest, index, indexOrigin } = await fetcher.resolveDocuments(fromWireRequest(request), signal);
+        const { manifest, index, indexOrigin, namespaces } = await fetcher.resolveDocuments(fromWireRequest(request), signal);
         return {
           image: {
             manifest: toWireDescriptor(manifest.descriptor),
@@ -27,6 +40,7 @@ export function fetchService(fetcher: ServableFetcher): ServiceImplementation {
             index: toWireDescriptor(index.descriptor),
             indexBytes: Buffer.from(index.bytes),
             indexOrigin: toWireOrigin(indexOrigin),
+            namespaces: [...namespaces],
           },
         };
       } catch (error) {
@@ -47,6 +61,14 @@ export function fetchService(fetcher: ServableFetcher): ServiceImplementation {
           MAX_PIECE_BYTES,
         );
       }, signal),
+    findNamespaces: async ({ references }, { signal }) => {
+      const found = await fetcher.findNamespaces(references, signal);
+      return { images: references.map((reference, i) => toWireImage({ reference, namespaces: found[i] ?? [] })) };
+    },
+    async *watchChanges(_request, { signal }) {
+      const until = stopping === undefined ? signal : AbortSignal.any([signal, stopping]);
+      for await (const { hosts = [] } of changesOf(fetcher, until)) yield { hosts: [...hosts] };
+    },
   });
 }
 

@@ -6,14 +6,11 @@ import { describe, it, type TestContext } from 'node:test';
 import { type ContentStore, OciLayoutStore } from '@soci/content';
 import { encodeSociIndex } from '@soci/index';
 import { collectLogs } from '@soci/log';
-import { fetch as api } from '@soci/proto';
 import { RegistryClient } from '@soci/registry';
-import { openChannel, serveGrpc } from '@soci/rpc';
 import { FetcherError } from './errors.ts';
-import { fetchService } from './fetch-service.ts';
 import type { ImageFetcher, ResolveImageRequest } from './image-fetcher.ts';
 import { RegistryImageFetcher } from './registry-image-fetcher.ts';
-import { RemoteImageFetcher } from './remote-image-fetcher.ts';
+import { overSocket } from './testing/over-socket.ts';
 import { type FakeRegistry, startRegistry } from './testing/fake-registry.ts';
 
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
@@ -51,7 +48,7 @@ async function rig(t: TestContext, side: Side, store?: ContentStore): Promise<Ri
   t.after(() => client[Symbol.asyncDispose]());
   const origin = new RegistryImageFetcher({ registry: client, log, ...(store === undefined ? {} : { store }) });
   t.after(() => origin[Symbol.asyncDispose]());
-  const fetcher = side === 'in process' ? origin : await remote(t, origin);
+  const fetcher = side === 'in process' ? origin : (await overSocket(t, origin)).fetcher;
   const layer = Buffer.alloc(300_000, 'layer bytes ');
   const ztoc = Buffer.alloc(1_500_000, 'ztoc bytes ');
   const layerDescriptor = registry.blob(layer, 'application/vnd.oci.image.layer.v1.tar+gzip');
@@ -88,17 +85,6 @@ async function rig(t: TestContext, side: Side, store?: ContentStore): Promise<Ri
       ...extra,
     }),
   };
-}
-
-async function remote(t: TestContext, origin: RegistryImageFetcher): Promise<ImageFetcher> {
-  const folder = await mkdtemp(join(tmpdir(), 'soci-fetch-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  const address = `unix://${join(folder, 'fetch.sock')}`;
-  const server = await serveGrpc({ address, services: [fetchService(origin)], log: collectLogs().log });
-  t.after(() => server.stop());
-  const channel = openChannel({ address });
-  t.after(() => channel[Symbol.dispose]());
-  return new RemoteImageFetcher(channel.client(api.FetchServiceService));
 }
 
 async function collect(pieces: AsyncIterable<Uint8Array>): Promise<Buffer> {

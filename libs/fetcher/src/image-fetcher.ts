@@ -1,6 +1,6 @@
 import type { Descriptor, Manifest } from '@soci/image';
 import type { SociIndex } from '@soci/index';
-import type { BlobSource } from '@soci/layer';
+import type { BlobSource, BlobSourceChange } from '@soci/layer';
 
 /** An image as a pull named it. */
 export interface PulledImage {
@@ -29,6 +29,8 @@ export interface ResolvedImage {
   readonly index: SociIndex;
   readonly indexDescriptor: Descriptor;
   readonly indexOrigin: IndexOrigin;
+  /** Kubernetes namespaces that pull it now or have done so, those of the request among them. */
+  readonly namespaces: readonly string[];
 }
 
 export interface ArtifactRequest extends PulledImage {
@@ -49,4 +51,10 @@ export interface ImageFetcher extends BlobSource {
    * @throws with code `TOO_LARGE` above half a gigabyte, `DIGEST_MISMATCH`, and those of registries
    */
   readArtifact(request: ArtifactRequest, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
+
+  /** Which Kubernetes namespaces pull these references now, or have done so as far as is remembered: a list for each, in their order. */
+  findNamespaces(references: readonly string[], signal: AbortSignal): Promise<readonly (readonly string[])[]>;
+
+  /** Calls back, until disposed of, when credentials for registries changed, and when a fetcher in another process was out of reach and is back. */
+  onChange(listener: (change: BlobSourceChange) => void): Disposable;
 }

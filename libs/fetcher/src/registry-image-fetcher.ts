@@ -10,19 +10,27 @@ import {
   parseReference,
 } from '@soci/image';
 import { annotation, ANNOTATION, parseSociIndex, sociArtifactType } from '@soci/index';
-import { type BlobRequest, Turnstile } from '@soci/layer';
+import type { CredentialSource } from '@soci/keychain';
+import { type BlobRequest, type BlobSourceChange, Turnstile } from '@soci/layer';
 import type { Logger } from '@soci/log';
-import type { RegistryClient } from '@soci/registry';
+import type { RegistryReader } from '@soci/registry';
 import { ArtifactCache, keepLabels } from './artifact-cache.ts';
 import { checkedArtifact } from './checked-artifact.ts';
+import { type ImageHostsOf, toBlobSourceChange } from './credential-change.ts';
 import { FetcherError } from './errors.ts';
 import type { ServableFetcher } from './fetch-service.ts';
-import type { ArtifactRequest, IndexOrigin, ResolvedImage, ResolveImageRequest } from './image-fetcher.ts';
+import type { ArtifactRequest, IndexOrigin, PulledImage, ResolvedImage, ResolveImageRequest } from './image-fetcher.ts';
 import { type ImageDocuments, parsed, toResolvedImage } from './resolved-image.ts';
 
 export interface RegistryImageFetcherOptions {
-  readonly registry: Pick<RegistryClient, 'fetchManifest' | 'fetchBlob' | 'readBlobRange' | 'referrers'>;
+  readonly registry: { forNamespaces(namespaces: readonly string[]): RegistryReader };
   readonly log: Logger;
+  /** Whose changes are passed on: the sources that the registry client asks. */
+  readonly credentials?: Pick<CredentialSource, 'onChange'>;
+  /** Kubernetes namespaces whose pull of a reference runs or succeeded, where pulls are seen. */
+  readonly namespacesOf?: (reference: ImageReference) => readonly string[];
+  /** Where registries have mirrors; by default none has. */
+  readonly imageHostsOf?: ImageHostsOf;
   /** Where artifacts are looked for first and kept. */
   readonly store?: ContentStore;
   readonly now?: () => Date;
@@ -30,6 +38,14 @@ export interface RegistryImageFetcherOptions {
 
 /** zTOCs and other artifacts fetched at the same time. */
 const MAX_PARALLEL_ARTIFACTS = 8;
+
+/** An image, and the registries as its namespaces see them. */
+interface Target {
+  readonly reference: ImageReference;
+  readonly namespaces: readonly string[];
+  readonly registry: RegistryReader;
+}
+
 interface Document {
   readonly descriptor: Descriptor;
   readonly bytes: Uint8Array;
@@ -37,14 +53,15 @@ interface Document {
 
 /** The fetcher that speaks to registries itself. */
 export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
-  readonly #registry: RegistryImageFetcherOptions['registry'];
+  readonly #options: RegistryImageFetcherOptions;
   readonly #log: Logger;
   readonly #cache: ArtifactCache | undefined;
   readonly #now: () => Date;
   readonly #artifacts = new Turnstile(MAX_PARALLEL_ARTIFACTS);
 
-  constructor({ registry, log, store, now = () => new Date() }: RegistryImageFetcherOptions) {
-    this.#registry = registry;
+  constructor(options: RegistryImageFetcherOptions) {
+    const { log, store, now = () => new Date() } = options;
+    this.#options = options;
     this.#log = log;
     this.#cache = store === undefined ? undefined : new ArtifactCache(store, log);
     this.#now = now;
@@ -55,17 +72,20 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
   }
 
   async resolveDocuments(request: ResolveImageRequest, signal: AbortSignal): Promise<ImageDocuments> {
-    const reference = toReference(request.reference);
-    const manifest = this.#manifest(reference, request.manifestDigest, signal);
+    const target = this.#targetOf(request);
+    const manifest = this.#manifest(target, request.manifestDigest, signal);
     manifest.catch(() => undefined); // awaited below; finding the index may fail first
-    const found = await this.#findIndex(request, reference, manifest, signal);
-    const [image, index] = await Promise.all([manifest, this.#index(reference, found.digest, signal)]);
+    const found = await this.#findIndex(request, target, manifest, signal);
+    const [image, index] = await Promise.all([manifest, this.#index(target, found.digest, signal)]);
     this.#log.info({ digest: index.descriptor.digest, ref: request.reference }, 'fetching SOCI artifacts using index descriptor');
-    return { manifest: image, index, indexOrigin: found.origin };
+    // Asked again, since some may have begun to pull it meanwhile.
+    return { manifest: image, index, indexOrigin: found.origin, namespaces: this.#targetOf(request).namespaces };
   }
 
-  async readArtifact({ reference, descriptor }: ArtifactRequest, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+  async readArtifact(request: ArtifactRequest, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    const { descriptor } = request;
     const { digest, size } = checkedArtifact(descriptor);
+    const { registry, reference } = this.#targetOf(request);
     using turn = new DisposableStack();
     turn.use(await this.#artifacts.enter(signal));
     const cached = await this.#cache?.read(digest, size, signal);
@@ -73,7 +93,7 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
     const bytes = new Uint8Array(size);
     const pieces: Uint8Array[] = [];
     let filled = 0;
-    for await (const piece of this.#registry.fetchBlob(toReference(reference), descriptor, signal)) {
+    for await (const piece of registry.fetchBlob(reference, descriptor, signal)) {
       bytes.set(piece, filled); // the client sends no more than `size`
       filled += piece.length;
       pieces.push(piece);
@@ -82,9 +102,20 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
     return bytes;
   }
 
-  async *read({ reference, digest, offsetBytes, lengthBytes }: BlobRequest, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  async *read(request: BlobRequest, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const { digest, offsetBytes, lengthBytes } = request;
     if (!isDigest(digest)) throw new FetcherError('REQUEST_INVALID', `blob ${digest.slice(0, 100)}: no such digest`);
-    yield* this.#registry.readBlobRange(toReference(reference), digest, { offsetBytes, lengthBytes }, signal);
+    const { registry, reference } = this.#targetOf(request);
+    yield* registry.readBlobRange(reference, digest, { offsetBytes, lengthBytes }, signal);
+  }
+
+  findNamespaces(references: readonly string[]): Promise<readonly (readonly string[])[]> {
+    return Promise.try(() => references.map((reference) => this.#options.namespacesOf?.(toReference(reference)) ?? []));
+  }
+
+  onChange(listener: (change: BlobSourceChange) => void): Disposable {
+    const { credentials, imageHostsOf = () => [] } = this.#options;
+    return credentials?.onChange?.((change) => listener(toBlobSourceChange(change, imageHostsOf))) ?? new DisposableStack();
   }
 
   /** Settles when all that was fetched is in the content store. */
@@ -96,9 +127,17 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
     await this.#cache?.[Symbol.asyncDispose]();
   }
 
+  /** Whoever has begun to pull the image since it was noted with its layers counts at once. */
+  #targetOf({ reference: text, namespaces: noted = [] }: Partial<PulledImage> & Pick<PulledImage, 'reference'>): Target {
+    const { registry, namespacesOf } = this.#options;
+    const reference = toReference(text);
+    const namespaces = namespacesOf === undefined ? noted : [...new Set([...namespacesOf(reference), ...noted])];
+    return { reference, namespaces, registry: registry.forNamespaces(namespaces) };
+  }
+
   async #findIndex(
     { reference: ref, manifestDigest, indexDigest, pullModes }: ResolveImageRequest,
-    reference: ImageReference,
+    { reference, registry }: Target,
     manifest: Promise<Document>,
     signal: AbortSignal,
   ): Promise<{ readonly digest: string; readonly origin: IndexOrigin }> {
@@ -124,7 +163,7 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
       throw new FetcherError('NO_INDEX', 'the manifest names no soci v2 index, and soci v1 is disabled');
     }
     log.debug('checking for soci v1 index via referrers API');
-    const [first] = await this.#registry.referrers(reference, manifestDigest, sociArtifactType('v1'), signal);
+    const [first] = await registry.referrers(reference, manifestDigest, sociArtifactType('v1'), signal);
     if (first !== undefined) {
       log.debug({ digest: first.digest }, 'using soci v1 index via referrers API');
       return { digest: first.digest, origin: 'referrers' };
@@ -138,17 +177,17 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
     );
   }
 
-  async #manifest(reference: ImageReference, digest: string, signal: AbortSignal): Promise<Document> {
+  async #manifest({ reference, registry }: Target, digest: string, signal: AbortSignal): Promise<Document> {
     if (!isDigest(digest)) throw new FetcherError('REQUEST_INVALID', `manifest digest ${digest.slice(0, 100)}: none`);
     const cached = await this.#cache?.read(digest, MAX_MANIFEST_BYTES, signal);
     if (cached !== undefined) return { descriptor: { mediaType: mediaTypeOf(cached, digest), digest, size: cached.length }, bytes: cached };
-    return await this.#registry.fetchManifest(reference, digest, signal);
+    return await registry.fetchManifest(reference, digest, signal);
   }
 
-  async #index(reference: ImageReference, digest: string, signal: AbortSignal): Promise<Document> {
+  async #index({ reference, registry }: Target, digest: string, signal: AbortSignal): Promise<Document> {
     const cached = await this.#cache?.read(digest, MAX_MANIFEST_BYTES, signal);
     if (cached !== undefined) return { descriptor: { mediaType: MEDIA_TYPE.ociManifest, digest, size: cached.length }, bytes: cached };
-    const index = await this.#registry.fetchManifest(reference, digest, signal);
+    const index = await registry.fetchManifest(reference, digest, signal);
     const { blobs } = parsed('INDEX_INVALID', index.descriptor, () => parseSociIndex(index.bytes));
     this.#cache?.keep({ ...index.descriptor, mediaType: MEDIA_TYPE.ociManifest }, [index.bytes], keepLabels(blobs, this.#now()));
     return index;

@@ -1,10 +1,11 @@
 import { hasCode } from '@soci/errors';
-import type { BlobRequest } from '@soci/layer';
+import type { BlobRequest, BlobSourceChange } from '@soci/layer';
 import type { fetch as api, ServiceClient } from '@soci/proto';
 import { checkedArtifact } from './checked-artifact.ts';
 import { FetcherError } from './errors.ts';
 import type { ArtifactRequest, ImageFetcher, ResolvedImage, ResolveImageRequest } from './image-fetcher.ts';
 import { toResolvedImage } from './resolved-image.ts';
+import { RemoteChanges } from './remote-changes.ts';
 import { fromFailure, fromWireDescriptor, fromWireOrigin, toWireDescriptor, toWireImage, toWirePriority } from './wire.ts';
 
 /** A zTOC of hundreds of megabytes over a slow line takes its time; whoever asks has a deadline of his own. */
@@ -13,10 +14,12 @@ const NO_DEADLINE = { deadlineMs: Infinity } as const;
 /** The fetcher in another process. */
 export class RemoteImageFetcher implements ImageFetcher {
   readonly #client: ServiceClient<api.FetchServiceService>;
+  readonly #changes: RemoteChanges;
 
   /** @param client made from a channel: `channel.client(fetch.FetchServiceService)` */
   constructor(client: ServiceClient<api.FetchServiceService>) {
     this.#client = client;
+    this.#changes = new RemoteChanges((request, options) => client.watchChanges(request, options));
   }
 
   async resolveImage(request: ResolveImageRequest, signal: AbortSignal): Promise<ResolvedImage> {
@@ -38,6 +41,7 @@ export class RemoteImageFetcher implements ImageFetcher {
       manifest: { descriptor: fromWireDescriptor(image.manifest), bytes: image.manifestBytes },
       index: { descriptor: fromWireDescriptor(image.index), bytes: image.indexBytes },
       indexOrigin: fromWireOrigin(image.indexOrigin),
+      namespaces: image.namespaces,
     });
   }
 
@@ -67,6 +71,16 @@ export class RemoteImageFetcher implements ImageFetcher {
       priority: toWirePriority(request.priority),
     };
     return pieces(signal, () => this.#client.readBlob(message, { signal, ...NO_DEADLINE }));
+  }
+
+  async findNamespaces(references: readonly string[], signal: AbortSignal): Promise<readonly (readonly string[])[]> {
+    const { images } = await reached(signal, () => this.#client.findNamespaces({ references: [...references] }, { signal }));
+    if (images.length !== references.length) throw new FetcherError('PROTOCOL', 'registry fetcher: answer about other images');
+    return images.map(({ namespaces }) => namespaces);
+  }
+
+  onChange(listener: (change: BlobSourceChange) => void): Disposable {
+    return this.#changes.add(listener);
   }
 }
 

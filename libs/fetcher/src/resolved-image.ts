@@ -8,16 +8,18 @@ export interface ImageDocuments {
   readonly manifest: { readonly descriptor: Descriptor; readonly bytes: Uint8Array };
   readonly index: { readonly descriptor: Descriptor; readonly bytes: Uint8Array };
   readonly indexOrigin: IndexOrigin;
+  readonly namespaces: readonly string[];
 }
 
 /** @throws {FetcherError} `MANIFEST_INVALID`, `INDEX_INVALID` */
-export function toResolvedImage({ manifest, index, indexOrigin }: ImageDocuments): ResolvedImage {
+export function toResolvedImage({ manifest, index, indexOrigin, namespaces }: ImageDocuments): ResolvedImage {
   return {
     manifest: parsed('MANIFEST_INVALID', manifest.descriptor, () => parseManifest(manifest.bytes)),
     manifestDescriptor: manifest.descriptor,
     index: parsed('INDEX_INVALID', index.descriptor, () => parseSociIndex(index.bytes)),
     indexDescriptor: index.descriptor,
     indexOrigin,
+    namespaces,
   };
 }
 

@@ -13,6 +13,8 @@ export interface FakeRegistry {
   /** Stores a manifest and gives its descriptor. */
   manifest(document: object, mediaType: string): { mediaType: string; digest: string; size: number };
   refer(subject: string, descriptor: object): void;
+  /** `name:password` that is asked of everybody; nothing where undefined. */
+  login: string | undefined;
   /** Changes what an answer would be; undefined leaves it. */
   fault: (path: string) => { readonly status?: number; readonly flip?: boolean; readonly hang?: boolean } | undefined;
   readonly closedByClient: Promise<undefined>;
@@ -29,6 +31,7 @@ export async function startRegistry(t: TestContext): Promise<FakeRegistry> {
     requests,
     closedByClient: closed.promise,
     fault: () => undefined,
+    login: undefined,
     blob(content, mediaType = 'application/octet-stream') {
       const bytes = Buffer.from(content);
       blobs.set(sha256Digest(bytes), bytes);
@@ -54,6 +57,9 @@ export async function startRegistry(t: TestContext): Promise<FakeRegistry> {
     }
     if (fault?.status !== undefined)
       return void response.writeHead(fault.status, { 'content-type': 'application/json' }).end('{"errors":[]}');
+    const { login } = registry;
+    if (login !== undefined && request.headers.authorization !== `Basic ${Buffer.from(login).toString('base64')}`)
+      return void response.writeHead(401, { 'www-authenticate': 'Basic realm="test"' }).end('{"errors":[]}');
     const send = (bytes: Buffer, type: string): void => {
       const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '');
       const [first, last] = range === null ? [0, bytes.length - 1] : [Number(range[1]), Math.min(Number(range[2]), bytes.length - 1)];
