@@ -1,10 +1,10 @@
-import { unwatchFile, watchFile } from 'node:fs';
 import { describeError, isNotFound } from '@soci/errors';
 import type { Logger } from '@soci/log';
 import { withdrawnBetween } from './change-listeners.ts';
 import type { Credential } from './credential.ts';
 import { parseDockerConfig, type DockerConfig } from './docker-config-file.ts';
 import { KeychainError } from './errors.ts';
+import { PolledPath } from './polled-path.ts';
 import { readTrustedFile, UntrustedFileError } from './trusted-file.ts';
 
 export interface DockerConfigReaderOptions {
@@ -24,16 +24,12 @@ export type DockerConfigState =
 
 const MAX_CONFIG_BYTES = 1024 * 1024;
 const READABLE_BY_OTHERS = 0o044;
-const LOOK_EVERY_MS = 1_000;
 const LOOK_TIMEOUT_MS = 10_000;
 
 /** A config.json that is read again whenever it has changed. */
 export class DockerConfigReader {
   readonly #options: DockerConfigReaderOptions;
-  readonly #onFileChange = (): void => {
-    this.read(AbortSignal.timeout(LOOK_TIMEOUT_MS)).catch((error: unknown) => this.#warnOnce(error));
-  };
-  #watchers = 0;
+  readonly #polled: PolledPath;
   #version: string | undefined;
   #state: DockerConfigState = { kind: 'missing', reason: 'not read yet' };
   /** What was given last, by key. An edit that goes wrong, of the file or of an entry, takes nothing of it away; whatever can be read decides. */
@@ -42,19 +38,14 @@ export class DockerConfigReader {
 
   constructor(options: DockerConfigReaderOptions) {
     this.#options = options;
+    this.#polled = new PolledPath(options.path, () => {
+      this.read(AbortSignal.timeout(LOOK_TIMEOUT_MS)).catch((error: unknown) => this.#warnOnce(error));
+    });
   }
 
-  /** Looks at the file every second until disposed of: by its path, since tools put a new file in the place of the old one. */
+  /** Looks at the file without being asked, until disposed of. */
   watch(): Disposable {
-    const { path } = this.#options;
-    if (this.#watchers++ === 0) watchFile(path, { persistent: false, interval: LOOK_EVERY_MS }, this.#onFileChange);
-    let isOver = false;
-    return {
-      [Symbol.dispose]: () => {
-        if (!isOver && --this.#watchers === 0) unwatchFile(path, this.#onFileChange);
-        isOver = true;
-      },
-    };
+    return this.#polled.watch();
   }
 
   /**

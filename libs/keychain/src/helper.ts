@@ -4,6 +4,7 @@ import { KeychainError } from './errors.ts';
 import { JsonObject, readFirstValue } from './go-json.ts';
 import { helperEnvironment } from './helper-environment.ts';
 import { runProcess, type ProcessOutcome } from './helper-process.ts';
+import { ParallelLimit } from './parallel-limit.ts';
 import { plainWords } from './plain-words.ts';
 import { SingleFlight } from './single-flight.ts';
 
@@ -20,6 +21,7 @@ const SUFFIX = /^[A-Za-z0-9._-]+$/;
 const DEFAULT_TIMEOUT_MS = 60_000;
 const MAX_STDOUT_BYTES = 64 * 1024;
 const MAX_STDERR_BYTES = 16 * 1024;
+/** Of one program. */
 const MAX_PARALLEL_RUNS = 4;
 const NOT_FOUND_TEXT = 'credentials not found in native keychain';
 const IDENTITY_TOKEN_USER = '<token>';
@@ -34,8 +36,8 @@ export class CredentialHelpers {
   readonly #log: Logger;
   readonly #timeoutMs: number;
   readonly #flights = new SingleFlight<Credential | undefined>();
-  readonly #queue: (() => void)[] = [];
-  #running = 0;
+  /** By program: one that hangs must not hold up the others. */
+  readonly #limits = new Map<string, ParallelLimit>();
 
   constructor({ env, log, timeoutMs = DEFAULT_TIMEOUT_MS }: HelperOptions) {
     this.#env = helperEnvironment(env);
@@ -56,20 +58,9 @@ export class CredentialHelpers {
         `credential helper for ${key}: ${JSON.stringify(suffix.slice(0, 64))} cannot be a helper's name`,
       );
     }
-    return this.#flights.run(`${suffix}\0${key}`, signal, (shared) => this.#inTurn(shared, () => this.#run(PREFIX + suffix, key, shared)));
-  }
-
-  async #inTurn<T>(signal: AbortSignal, task: () => Promise<T>): Promise<T> {
-    if (this.#running >= MAX_PARALLEL_RUNS) await new Promise<void>((resolve) => this.#queue.push(resolve));
-    else this.#running++;
-    try {
-      signal.throwIfAborted();
-      return await task();
-    } finally {
-      const next = this.#queue.shift(); // it takes over our place
-      if (next === undefined) this.#running--;
-      else next();
-    }
+    const limit = this.#limits.get(suffix) ?? new ParallelLimit(MAX_PARALLEL_RUNS);
+    this.#limits.set(suffix, limit);
+    return this.#flights.run(`${suffix}\0${key}`, signal, (shared) => limit.run(shared, () => this.#run(PREFIX + suffix, key, shared)));
   }
 
   async #run(program: string, key: string, signal: AbortSignal): Promise<Credential | undefined> {

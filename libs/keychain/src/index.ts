@@ -1,3 +1,4 @@
+export { credentialChain, type ChainLink, type CredentialChain, type CredentialChainOptions } from './credential-chain.ts';
 export { ANONYMOUS, basic, fingerprint, identityToken, registryToken, type Credential } from './credential.ts';
 export { DockerConfigSource, dockerConfigPath, type DockerConfigOptions } from './docker-config.ts';
 export { parsePullSecret, type AuthEntries, type PullSecretType } from './docker-config-file.ts';
@@ -9,6 +10,7 @@ export { HUB_HOSTS, HUB_KEY, isHubHost } from './hub.ts';
 export { Keyring, type KeyringEntry } from './keyring.ts';
 export { observed, type ObservedOptions } from './observed.ts';
 export { plainWords } from './plain-words.ts';
+export { PluginSource, type PluginSourceOptions } from './plugin-source.ts';
 export type { PullSecret } from './pull-secret.ts';
 export {
   PullSecretSource,

@@ -1,5 +1,5 @@
 import { constants, type BigIntStats } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 
 export interface TrustedFile {
   /** Changes whenever the file does, also when it is replaced by renaming. */
@@ -35,13 +35,12 @@ export async function readTrustedFile(
   signal.throwIfAborted();
   // A pipe in the file's place must not hold us.
   await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const stat = await file.stat({ bigint: true });
-  if (!stat.isFile()) throw new Error('not a regular file');
-  const mode = Number(stat.mode & 0o7777n);
-  if (!owners.includes(Number(stat.uid))) throw new UntrustedFileError(`owned by user ${Number(stat.uid)}`);
-  if ((mode & WRITABLE_BY_OTHERS) !== 0) throw new UntrustedFileError(`writable by others (mode ${mode.toString(8)})`);
-  if (stat.size > BigInt(maxBytes)) throw new Error(`larger than ${maxBytes} bytes`);
-  const version = versionOf(stat);
+  const status = await file.stat({ bigint: true });
+  if (!status.isFile()) throw new Error('not a regular file');
+  const mode = Number(status.mode & 0o7777n);
+  refuseOthers(Number(status.uid), mode, owners);
+  if (status.size > BigInt(maxBytes)) throw new Error(`larger than ${maxBytes} bytes`);
+  const version = versionOf(status);
   if (version === knownVersion) return { version, mode, text: undefined };
   const buffer = Buffer.alloc(maxBytes + 1);
   let length = 0;
@@ -55,6 +54,23 @@ export async function readTrustedFile(
   const text = buffer.toString('utf8', 0, length);
   buffer.fill(0, 0, length);
   return { version, mode, text };
+}
+
+/**
+ * Makes sure that what is at a path, a program or a folder of programs, is as others than the owners cannot change it.
+ *
+ * @throws {UntrustedFileError}; what `stat` throws; an error when it is of another kind
+ */
+export async function requireTrusted(path: string, kind: 'folder' | 'program', owners: readonly number[]): Promise<void> {
+  const status = await stat(path);
+  if (kind === 'folder' ? !status.isDirectory() : !status.isFile())
+    throw new Error(`not a ${kind === 'folder' ? 'folder' : 'regular file'}`);
+  refuseOthers(status.uid, status.mode & 0o7777, owners);
+}
+
+function refuseOthers(owner: number, mode: number, owners: readonly number[]): void {
+  if (!owners.includes(owner)) throw new UntrustedFileError(`owned by user ${owner}`);
+  if ((mode & WRITABLE_BY_OTHERS) !== 0) throw new UntrustedFileError(`writable by others (mode ${mode.toString(8)})`);
 }
 
 function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
