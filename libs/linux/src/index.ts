@@ -13,6 +13,7 @@ export {
   umountNow,
 } from './libc.ts';
 export { errnoName, LinuxError, type LinuxErrorCode } from './linux-error.ts';
+export { createMemory, isSealedMemory, mapMemory, type MapOptions } from './memory.ts';
 export { findMount, type MountInfo, mountsUnder, parseMountInfo, readMountInfo } from './mountinfo.ts';
 export type { FilesystemStat, FileStat } from './operations.ts';
 export { removeTreeNow } from './remove-tree.ts';

@@ -21,6 +21,9 @@ const SCM_CREDENTIALS = 2;
 /** The answer of a full queue is better than a wait. */
 const MSG_DONTWAIT = 0x40;
 const MAX_PATH_BYTES = 107;
+const SCM_RIGHTS = 1;
+const CONTROL_HEADER_BYTES = 16;
+const MAX_DESCRIPTORS = 64;
 
 /** Who says it. systemd listens to the main process of a unit alone, unless the unit has `NotifyAccess=all`; root may speak for another process. */
 export interface Speaker {
@@ -34,15 +37,22 @@ export interface Speaker {
  * Node has no datagram sockets of this family, hence the system's own calls; they do not block.
  *
  * @param speaker in whose name, e.g. the launcher's when this is its child
+ * @param descriptors sent along, at most `MAX_DESCRIPTORS`: those that `FDSTORE=1` is about
  * @throws {LinuxError} the errno of socket(2) or sendmsg(2), `EPERM` for a speaker that one may not speak for; `EINVAL` for an address that cannot be one
  * @see https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
  */
-export function notifySystemd(environment: Readonly<Record<string, string | undefined>>, state: string, speaker: Speaker): void {
+export function notifySystemd(
+  environment: Readonly<Record<string, string | undefined>>,
+  state: string,
+  speaker: Speaker,
+  descriptors: readonly number[] = [],
+): void {
   const path = environment['NOTIFY_SOCKET'];
   if (path === undefined || path === '') return;
   const address = socketAddress(path);
   const data = pinned(Buffer.from(state));
-  const control = credentials(speaker);
+  if (descriptors.length > MAX_DESCRIPTORS) throw new LinuxError('EINVAL', `${descriptors.length} descriptors for NOTIFY_SOCKET`);
+  const control = Uint8Array.from([...rights(descriptors), ...credentials(speaker)]);
   // struct iovec, then struct msghdr, as 64-bit systems lay them out.
   const vector = new BigUint64Array([addressOf(data), BigInt(data.length)]);
   const message = new BigUint64Array([
@@ -71,6 +81,18 @@ function socketAddress(path: string): Uint8Array {
   address[0] = AF_UNIX;
   address.set(name, 2);
   return address;
+}
+
+/** One control message that holds descriptors; none without any. */
+function rights(descriptors: readonly number[]): Uint8Array {
+  if (descriptors.length === 0) return new Uint8Array();
+  const sizeBytes = CONTROL_HEADER_BYTES + descriptors.length * 4;
+  const control = new DataView(new ArrayBuffer(Math.ceil(sizeBytes / 8) * 8));
+  control.setBigUint64(0, BigInt(sizeBytes), true);
+  control.setInt32(8, SOL_SOCKET, true);
+  control.setInt32(12, SCM_RIGHTS, true);
+  for (const [index, fd] of descriptors.entries()) control.setInt32(CONTROL_HEADER_BYTES + index * 4, fd, true);
+  return new Uint8Array(control.buffer);
 }
 
 /** One control message that holds a struct ucred. */
