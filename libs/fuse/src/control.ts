@@ -4,7 +4,7 @@
  * A change of slots is posted to both threads, then the epoch is raised, then it is mounted. A thread marks itself serving before it looks at the epoch;
  * so once the epoch is raised, a thread that is not serving cannot use what was taken away.
  */
-const WORD = { epoch: 0, stop: 1, workers: 2 } as const;
+const WORD = { epoch: 0, stop: 1, holding: 2, journaling: 3, workers: 4 } as const;
 const WORKER_WORDS = 4;
 const IS_SERVING = 0;
 const SEEN_EPOCH = 1;
@@ -32,6 +32,24 @@ export class Control {
   /** Threads end at their next request. */
   stop(): void {
     Atomics.store(this.words, WORD.stop, 1);
+  }
+
+  /** Requests for a slot that is not there are handed on instead of refused: it may be one that is not there yet. */
+  get isHolding(): boolean {
+    return Atomics.load(this.words, WORD.holding) !== 0;
+  }
+
+  setHolding(isHolding: boolean): void {
+    Atomics.store(this.words, WORD.holding, isHolding ? 1 : 0);
+  }
+
+  /** What is handed on is entered into the journal: the kernel would not send it again. */
+  get isJournaling(): boolean {
+    return Atomics.load(this.words, WORD.journaling) !== 0;
+  }
+
+  setJournaling(isJournaling: boolean): void {
+    Atomics.store(this.words, WORD.journaling, isJournaling ? 1 : 0);
   }
 
   setServing(worker: number, isServing: boolean): void {

@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
-import { findMount, readMountInfo, umountNow } from '@soci/linux';
+import { findMount, readMountInfo, UMOUNT_FLAGS, umountNow } from '@soci/linux';
 import { inPrivateNamespace } from '@soci/linux/testing';
 import { collectLogs } from '@soci/log';
-import { FlatFuse, type FlatFuseOptions, type Miss, type Slot } from './index.ts';
+import { FlatFuse, type FlatFuseOptions, FuseState, type Miss, type Slot } from './index.ts';
 
 const run = promisify(execFile);
 const SPAN_BYTES = 1 << 20;
@@ -49,7 +49,7 @@ async function startFuse(t: TestContext, options: Partial<FlatFuseOptions> = {})
     if (next) next(miss);
     else misses.push(miss);
   };
-  const all: FlatFuseOptions = { fd, mountPoint, mounted: false, log, onMiss, ...options };
+  const all: FlatFuseOptions = { fd, mountPoint, log, onMiss, ...options };
   const fuse = await FlatFuse.serve(all);
   t.after(async () => {
     await fuse[Symbol.asyncDispose]();
@@ -253,18 +253,56 @@ inPrivateNamespace(import.meta.filename, () => {
       assert.ok((await read(fuse.bytesPath(1))).equals(kept.bytes));
     });
 
-    it('leaves the mount to the next server, which is asked again for what was not answered', async (t) => {
-      const { fuse, addLayer, nextMiss, options } = await startFuse(t);
-      const layer = addLayer(1, 4096);
-      const got = read(fuse.bytesPath(1));
-      await nextMiss();
+    for (const mayResend of [true, false]) {
+      const how = mayResend ? 'the kernel sends again' : 'the journal has';
+      it(`leaves the mount to the next server, which gets from where ${how} it what was not answered`, async (t) => {
+        const state = await FuseState.open(undefined);
+        const { fuse, addLayer, nextMiss, options } = await startFuse(t, { state, mayResend });
+        const [layer, other] = [addLayer(1, 4096), addLayer(2, 4096)];
+        other.announce(0);
+        const got = read(fuse.bytesPath(1));
+        await nextMiss();
+        await fuse.detach();
+        const more = [read(fuse.namesPath(2)), read(fuse.bytesPath(2))];
+        const again = Promise.withResolvers<Miss>();
+        await using next = await FlatFuse.serve({ ...options, onMiss: again.resolve });
+        assert.equal(next.isResumed, true);
+        assert.equal(next.hasResend, mayResend);
+        while (next.heldRequests < 2) await new Promise((resolve) => setTimeout(resolve, 5)); // nobody is refused before the slots are there
+        next.addSlot(layer.slot);
+        next.addSlot(other.slot);
+        const miss = await again.promise;
+        next.reply(miss.uniqueLow, miss.uniqueHigh, wanted(layer, miss));
+        assert.ok((await got).equals(layer.bytes));
+        assert.deepEqual(await Promise.all(more), [other.names, other.bytes]);
+        next.settle();
+        await assert.rejects(read(next.namesPath(3)), /No such file/);
+        assert.deepEqual(
+          state.journal.takeOver(() => undefined),
+          [],
+        );
+      });
+    }
+
+    it('refuses what waited for a slot that does not come back', async (t) => {
+      const state = await FuseState.open(undefined);
+      const { fuse, addLayer, options } = await startFuse(t, { state });
+      addLayer(1, 4096);
       await fuse.detach();
-      const again = Promise.withResolvers<Miss>();
-      await using next = await FlatFuse.serve({ ...options, mounted: true, slots: [layer.slot], onMiss: again.resolve });
-      assert.ok(next.hasResend);
-      const miss = await again.promise;
-      next.reply(miss.uniqueLow, miss.uniqueHigh, wanted(layer, miss));
-      assert.ok((await got).equals(layer.bytes));
+      const refused = assert.rejects(read(fuse.bytesPath(1)), /No such file|Input\/output error/);
+      await using next = await FlatFuse.serve(options);
+      while (next.heldRequests < 1) await new Promise((resolve) => setTimeout(resolve, 5));
+      next.settle();
+      await refused;
+    });
+
+    it('mounts anew where the mount of the session is gone', async (t) => {
+      const state = await FuseState.open(undefined);
+      const { fuse, mountPoint } = await startFuse(t, { state });
+      assert.ok(state.sessionAt(mountPoint));
+      umountNow(mountPoint, UMOUNT_FLAGS.detach);
+      assert.equal(state.sessionAt(mountPoint), undefined);
+      await fuse[Symbol.asyncDispose]();
     });
 
     it('says so when the mount is taken away from outside', async (t) => {
@@ -279,7 +317,7 @@ inPrivateNamespace(import.meta.filename, () => {
       const { log } = collectLogs();
       const fd = openSync('/dev/fuse', 'r+');
       t.after(() => closeSync(fd));
-      const serving = FlatFuse.serve({ fd, mountPoint: '/no/such/directory', mounted: false, log, onMiss: () => undefined });
+      const serving = FlatFuse.serve({ fd, mountPoint: '/no/such/directory', log, onMiss: () => undefined });
       await assert.rejects(serving, { name: 'LinuxError', code: 'ENOENT' });
     });
   });

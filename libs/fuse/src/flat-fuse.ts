@@ -2,14 +2,17 @@ import { writevSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { hasCode } from '@soci/errors';
-import { MOUNT_FLAGS, setReadAhead, Syscalls, UMOUNT_FLAGS } from '@soci/linux';
+import { findMount, MOUNT_FLAGS, readMountInfo, setReadAhead, Syscalls, UMOUNT_FLAGS } from '@soci/linux';
 import type { Logger } from '@soci/log';
 import { Control } from './control.ts';
 import { FuseError } from './fuse-error.ts';
+import type { FuseState } from './fuse-state.ts';
+import { OwedRequests } from './owed-requests.ts';
 import { MAX_READ_BYTES, OUT_HEADER_BYTES, putError, putHeader, resendMessage } from './protocol.ts';
-import type { Miss } from './responder.ts';
+import { type Miss, parseRequest } from './responder.ts';
 import type { SlotChange } from './serve-worker.ts';
 import { ServingThread } from './serving-thread.ts';
+import type { FuseSession } from './launcher/session.ts';
 import { checkSlot, fileName, type Slot } from './slot.ts';
 
 export interface FlatFuseOptions {
@@ -17,10 +20,14 @@ export interface FlatFuseOptions {
   readonly fd: number;
   /** An existing directory. */
   readonly mountPoint: string;
-  /** The descriptor is mounted there already, by a process before this one: what that one left unanswered is asked for again. */
-  readonly mounted: boolean;
-  /** Slots that are served from the start: with `mounted`, requests for any other are refused before `addSlot` can be called. */
+  /** What this leaves to the next process, and what the one before has left: with a session whose mount is still there, that mount goes on. */
+  readonly state?: FuseState | undefined;
+  /** Whether it is mounted is what the state knows: callers have no say any more. */
+  readonly mounted?: false;
+  /** Slots that are served from the start. */
   readonly slots?: readonly Slot[];
+  /** False: as on a kernel that cannot send again what was not answered (before 6.9). For tests. */
+  readonly mayResend?: boolean;
   /** To mount and unmount with. Of its own when left out: better in a service, where a call that waits for a read would hold up the end. */
   readonly syscalls?: Syscalls;
   readonly log: Logger;
@@ -37,6 +44,8 @@ const REMOVE_DEADLINE_MS = 30_000;
 const REMOVE_POLL_MS = 2;
 const POKE_DEADLINE_MS = 500;
 const READ_AHEAD_KIB = 1024;
+/** As long as a read may wait for its bytes. */
+const SETTLE_DEADLINE_MS = 30_000;
 
 /**
  * The one FUSE mount of a node: a directory with two files per slot, `<slot>.names` and `<slot>.bytes`. Two threads answer the kernel from memory and disk;
@@ -52,26 +61,35 @@ export class FlatFuse implements AsyncDisposable {
   readonly #owned = new AsyncDisposableStack();
   readonly #servers: readonly ServingThread[];
   readonly #usedSlots = new Set<number>();
-  /** Size of each miss that was not answered, by the lower word of its number: one entry per request that the kernel holds, which bounds it. */
-  readonly #wanted = new Map<number, number>();
+  readonly #owed: OwedRequests;
   readonly #initialised = Promise.withResolvers<boolean | undefined>();
   readonly #header = new Uint32Array(OUT_HEADER_BYTES / 4);
   readonly #headerBytes = new Uint8Array(this.#header.buffer);
+  readonly #session: FuseSession | undefined;
   #hasResend = false;
+  #settling: NodeJS.Timeout | undefined;
   #isClosed = false;
   #isMounted = false;
 
   private constructor(options: FlatFuseOptions) {
     this.#options = options;
     this.#syscalls = options.syscalls ?? this.#owned.use(new Syscalls());
+    this.#session = options.state?.sessionAt(options.mountPoint);
+    this.#owed = new OwedRequests({
+      fd: options.fd,
+      journal: options.state?.journal,
+      onMiss: options.onMiss,
+      onRefused: (errno) => this.#refused(errno),
+    });
     this.#servers = Array.from({ length: WORKERS }, (_, index) => this.#start(index));
   }
 
   /**
-   * Mounts and starts to serve.
+   * Mounts and starts to serve, or goes on with the mount of an earlier process: then requests for slots that are not there wait until they are added or
+   * `settle` is called.
    *
    * @throws {LinuxError} the errno of mount(2)
-   * @throws {FuseError} `INIT_FAILED`, `WORKER_FAILED`, or `SLOT_INVALID` for one of `slots`
+   * @throws {FuseError} `INIT_FAILED`, `WORKER_FAILED`
    */
   static async serve(options: FlatFuseOptions): Promise<FlatFuse> {
     const fuse = new FlatFuse(options);
@@ -79,12 +97,24 @@ export class FlatFuse implements AsyncDisposable {
       await fuse.#begin();
       return fuse;
     } catch (error) {
-      await fuse[Symbol.asyncDispose]();
+      if (fuse.isResumed)
+        await fuse.detach(); // the next process may have more luck
+      else await fuse[Symbol.asyncDispose]();
       throw error;
     }
   }
 
-  /** Whether the kernel sends unanswered requests again when a new process takes the descriptor over. Known after `serve` with `mounted: false`. */
+  /** Whether the mount is one of an earlier process. */
+  get isResumed(): boolean {
+    return this.#session !== undefined;
+  }
+
+  /** Requests that wait for a slot to be added. */
+  get heldRequests(): number {
+    return this.#owed.heldCount;
+  }
+
+  /** Whether the kernel sends unanswered requests again when a new process takes the descriptor over; without, the journal of the state has them. */
   get hasResend(): boolean {
     return this.#hasResend;
   }
@@ -106,7 +136,15 @@ export class FlatFuse implements AsyncDisposable {
     checkSlot(slot);
     if (this.#usedSlots.has(slot.slot)) throw new FuseError('SLOT_IN_USE', `slot ${slot.slot} was used before`);
     this.#usedSlots.add(slot.slot);
+    this.#owed.addSlot(slot);
     this.#change({ kind: 'add', slot });
+  }
+
+  /** All slots of the earlier process are there: from now on a request for another one is refused at once. */
+  settle(): void {
+    clearTimeout(this.#settling);
+    this.#control.setHolding(false);
+    this.#owed.release();
   }
 
   /**
@@ -114,6 +152,7 @@ export class FlatFuse implements AsyncDisposable {
    * then the owner may close them, not before (another file could get the number under a read). Misses that wait are the owner's to answer.
    */
   async removeSlot(slot: number): Promise<void> {
+    this.#owed.removeSlot(slot);
     const epoch = this.#change({ kind: 'remove', slot });
     const deadline = performance.now() + REMOVE_DEADLINE_MS;
     while (this.#servers.some((_, index) => this.#control.mayLag(index, epoch))) {
@@ -132,21 +171,19 @@ export class FlatFuse implements AsyncDisposable {
   reply(uniqueLow: number, uniqueHigh: number, data: Uint8Array | readonly Uint8Array[]): void {
     const parts: readonly Uint8Array[] = data instanceof Uint8Array ? [data] : data;
     const sizeBytes = parts.reduce((sum, part) => sum + part.length, 0);
-    const wantedBytes = this.#wanted.get(uniqueLow);
+    const wantedBytes = this.#owed.wantedBytes(uniqueLow);
     if (wantedBytes !== undefined && wantedBytes !== sizeBytes) {
       this.replyError(uniqueLow, uniqueHigh);
       throw new FuseError('REPLY_FAILED', `answer of ${sizeBytes} bytes to a read of ${wantedBytes}`);
     }
-    this.#wanted.delete(uniqueLow);
     putHeader(this.#header, uniqueLow, uniqueHigh, OUT_HEADER_BYTES + sizeBytes);
-    this.#write(() => writevSync(this.#options.fd, [this.#headerBytes, ...parts]));
+    this.#write(uniqueLow, () => writevSync(this.#options.fd, [this.#headerBytes, ...parts]));
   }
 
   /** Answers a miss with an error. @param errno positive; EIO by default */
   replyError(uniqueLow: number, uniqueHigh: number, errno: number = constants.errno.EIO): void {
-    this.#wanted.delete(uniqueLow);
     putError(this.#header, uniqueLow, uniqueHigh, errno);
-    this.#write(() => writeSync(this.#options.fd, this.#headerBytes));
+    this.#write(uniqueLow, () => writeSync(this.#options.fd, this.#headerBytes));
   }
 
   /**
@@ -158,6 +195,7 @@ export class FlatFuse implements AsyncDisposable {
   async detach(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    clearTimeout(this.#settling);
     this.#control.stop();
     // A request wakes a thread: it answers, then sees that it is to stop.
     const poke = async (n: number): Promise<unknown> =>
@@ -165,6 +203,7 @@ export class FlatFuse implements AsyncDisposable {
         .pathExists(join(this.#options.mountPoint, `.wake-${n}`), { deadlineMs: POKE_DEADLINE_MS })
         .catch(() => undefined);
     const ended = this.#allEnded();
+    for (const server of this.#servers) server.begin(); // one that never began ends now
     for (let n = 0; n < WORKERS; n++) await Promise.race([poke(n), ended]);
     await ended;
     await this.#owned.disposeAsync();
@@ -174,6 +213,8 @@ export class FlatFuse implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    clearTimeout(this.#settling);
+    this.#options.state?.write(undefined);
     this.#control.stop();
     await using cleanup = new AsyncDisposableStack();
     cleanup.use(this.#owned);
@@ -183,28 +224,51 @@ export class FlatFuse implements AsyncDisposable {
   }
 
   async #begin(): Promise<void> {
-    const { fd, mountPoint, mounted, slots = [], log } = this.#options;
     await within(START_DEADLINE_MS, 'serving threads did not start', Promise.all(this.#servers.map(({ ready }) => ready)));
-    for (const slot of slots) this.addSlot(slot);
-    if (!mounted) {
-      const flags = MOUNT_FLAGS.readOnly | MOUNT_FLAGS.noSuid | MOUNT_FLAGS.noDev | MOUNT_FLAGS.noExec;
-      const data = `fd=${fd},rootmode=40000,user_id=0,group_id=0,max_read=${MAX_READ_BYTES}`;
-      await this.#syscalls.mount({ source: 'soci', target: mountPoint, type: 'fuse', flags, data });
-    }
-    this.#isMounted = true;
-    for (const server of this.#servers) server.begin();
-    if (mounted) {
-      this.#resend();
-    } else {
-      const hasResend = await within(START_DEADLINE_MS, 'the kernel did not begin the session', this.#initialised.promise);
-      if (hasResend === undefined) throw new FuseError('INIT_FAILED', 'the kernel speaks another version of FUSE');
-      this.#hasResend = hasResend;
-    }
+    for (const slot of this.#options.slots ?? []) this.addSlot(slot);
+    if (this.#session === undefined) await this.#beginSession();
+    else this.#resumeSession(this.#session);
+    const { mountPoint, log } = this.#options;
     try {
       setReadAhead(mountPoint, READ_AHEAD_KIB); // after INIT, which sets it to 128 at most
     } catch (error) {
       log.warn({ mountPoint, error }, 'read-ahead of the fuse mount cannot be set; large reads will be slower');
     }
+  }
+
+  async #beginSession(): Promise<void> {
+    const { fd, mountPoint, state } = this.#options;
+    state?.write(undefined); // the device is used: another process cannot begin with it
+    state?.journal.clear();
+    const flags = MOUNT_FLAGS.readOnly | MOUNT_FLAGS.noSuid | MOUNT_FLAGS.noDev | MOUNT_FLAGS.noExec;
+    const data = `fd=${fd},rootmode=40000,user_id=0,group_id=0,max_read=${MAX_READ_BYTES}`;
+    await this.#syscalls.mount({ source: 'soci', target: mountPoint, type: 'fuse', flags, data });
+    this.#isMounted = true;
+    for (const server of this.#servers) server.begin();
+    const hasResend = await within(START_DEADLINE_MS, 'the kernel did not begin the session', this.#initialised.promise);
+    if (hasResend === undefined) throw new FuseError('INIT_FAILED', 'the kernel speaks another version of FUSE');
+    this.#hasResend = hasResend;
+    const device = findMount(mountPoint, readMountInfo())?.device;
+    if (device !== undefined) state?.write({ mountPoint, device, hasResend });
+  }
+
+  /** The kernel has begun the session with an earlier process and does not do it again. */
+  #resumeSession({ hasResend, mountPoint }: FuseSession): void {
+    const { fd, state, log } = this.#options;
+    this.#hasResend = hasResend;
+    this.#isMounted = true;
+    this.#control.setJournaling(!hasResend);
+    this.#control.setHolding(true);
+    this.#owed.hold();
+    this.#settling = setTimeout(() => {
+      log.warn({ mountPoint, requests: this.heldRequests }, 'not all slots of an earlier process came back in time');
+      this.settle();
+    }, SETTLE_DEADLINE_MS);
+    const owed = hasResend ? [] : (state?.journal.takeOver(parseRequest) ?? []);
+    for (const server of this.#servers) server.begin();
+    if (hasResend) writeSync(fd, resendMessage());
+    for (const request of owed) this.#owed.take(request);
+    log.info({ mountPoint, hasResend, requests: owed.length }, 'fuse mount of an earlier process goes on');
   }
 
   async #unmount(): Promise<void> {
@@ -215,24 +279,17 @@ export class FlatFuse implements AsyncDisposable {
     }
   }
 
-  #resend(): void {
-    try {
-      writeSync(this.#options.fd, resendMessage());
-      this.#hasResend = true;
-    } catch (error) {
-      this.#options.log.warn({ error }, 'kernel cannot resend fuse requests; reads that an earlier process left waiting stay waiting');
-    }
-  }
-
   #change(change: SlotChange): number {
     for (const server of this.#servers) server.change(change);
     return this.#control.raiseEpoch();
   }
 
-  #write(write: () => void): void {
+  #write(uniqueLow: number, write: () => void): void {
     try {
       write();
+      this.#owed.settle(uniqueLow); // after it: a process that is killed between the two leaves an answer that is given twice
     } catch (cause) {
+      this.#owed.settle(uniqueLow);
       // ENOENT: who asked is gone. The others: so is the mount.
       if (hasCode(cause, 'ENOENT', 'ENODEV', 'EPERM', 'ECONNABORTED', 'ENOTCONN')) return;
       throw new FuseError('REPLY_FAILED', 'the kernel refused an answer', { cause });
@@ -240,19 +297,18 @@ export class FlatFuse implements AsyncDisposable {
   }
 
   #start(index: number): ServingThread {
-    const { fd, log } = this.#options;
-    return new ServingThread(fd, index, this.#control, {
-      onMiss: (miss) => this.#miss(miss),
+    const { fd, state, mayResend = true, log } = this.#options;
+    return new ServingThread({ fd, journalFd: state?.journal.fd, mayResend }, index, this.#control, {
+      onOwed: (request) => this.#owed.take(request),
       onInitialised: (hasResend) => this.#initialised.resolve(hasResend),
-      onRefused: (errno) => log.error({ errno }, 'kernel refused a fuse answer'),
+      onRefused: (errno) => this.#refused(errno),
       onEnded: (reason) => this.#lose(reason),
       onBroken: (error) => log.error({ error }, 'fuse thread broke'),
     });
   }
 
-  #miss(miss: Miss): void {
-    this.#wanted.set(miss.uniqueLow, miss.sizeBytes);
-    this.#options.onMiss(miss);
+  #refused(errno: string): void {
+    this.#options.log.error({ errno }, 'kernel refused a fuse answer');
   }
 
   #lose(reason: string): void {

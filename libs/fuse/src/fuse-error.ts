@@ -3,7 +3,8 @@ export type FuseErrorCode =
   | 'SLOT_IN_USE' // a slot number has one life in a mount
   | 'INIT_FAILED' // the kernel did not begin the session
   | 'WORKER_FAILED' // a serving thread could not be started or stopped
-  | 'REPLY_FAILED'; // the kernel refused an answer
+  | 'REPLY_FAILED' // the kernel refused an answer
+  | 'KEEPER_FAILED'; // the keeper does not hold what it was to hold
 
 /** What went wrong between the kernel and the flat filesystem. */
 export class FuseError extends Error {

@@ -47,7 +47,6 @@ const FLAG = {
 };
 const FLAG2 = { hasResend: 1 << 7 };
 const WANTED = FLAG.asyncRead | FLAG.noOpen | FLAG.parallelDirops | FLAG.maxPages | FLAG.noOpendir | FLAG.explicitInval | FLAG.initExt;
-const WANTED2 = FLAG2.hasResend;
 
 export interface Attributes {
   readonly node: number;
@@ -96,11 +95,13 @@ export function putStatfs(reply: Uint32Array): number {
 
 /**
  * The answer to INIT. Header left out.
+ * @param mayResend false: as from a kernel that cannot send requests again
  * @returns the length with the header, and whether unanswered requests can be asked for again; `undefined` when the kernel's protocol is too old or too new
  */
 export function putInit(
   reply: Uint32Array,
   request: Uint32Array,
+  mayResend = true,
 ): { readonly lengthBytes: number; readonly hasResend: boolean } | undefined {
   const [major = 0, minor = 0, readAhead = 0, flags = 0, flags2 = 0] = request.subarray(10, 15);
   if (major !== MAJOR || minor < OLDEST_MINOR) return undefined;
@@ -113,8 +114,9 @@ export function putInit(
   reply[9] = MAX_WRITE_BYTES;
   reply[10] = 1; // time granularity
   reply[11] = MAX_PAGES;
-  reply[12] = flags2 & WANTED2;
-  return { lengthBytes: 80, hasResend: (flags2 & FLAG2.hasResend) !== 0 };
+  const accepted = mayResend ? flags2 & FLAG2.hasResend : 0;
+  reply[12] = accepted;
+  return { lengthBytes: 80, hasResend: accepted !== 0 };
 }
 
 /** The message that makes the kernel send again whatever an earlier process took and never answered. */

@@ -34,7 +34,7 @@ function makeResponder(slot: Slot, bytesOnDisk = slot.dataSizeBytes) {
       into.fill(fd === NAMES_FD ? 0xaa : 0xda, 0, got);
       return got;
     },
-    onMiss: (miss) => misses.push(miss),
+    onMiss: (miss) => misses.push(miss) > 0,
     onInit: (hasResend) => inits.push(hasResend),
   });
   responder.reply.fill(0xee); // what an earlier answer left there

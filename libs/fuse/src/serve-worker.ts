@@ -2,7 +2,8 @@ import { constants } from 'node:os';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { dropPageCache, errnoName, rawPread, rawRead, rawWrite } from '@soci/linux';
 import { Control } from './control.ts';
-import { type Miss, Responder } from './responder.ts';
+import { Journal, NO_ENTRY, type OwedRequest, type PlainRequest } from './journal.ts';
+import { Responder } from './responder.ts';
 import type { Slot } from './slot.ts';
 
 export interface WorkerSetup {
@@ -11,6 +12,9 @@ export interface WorkerSetup {
   readonly controlWords: Int32Array<SharedArrayBuffer>;
   /** Changes of slots, read without an event loop. */
   readonly changes: MessagePort;
+  /** Memory of the session, where there is one. */
+  readonly journalFd: number | undefined;
+  readonly mayResend: boolean;
 }
 
 export type SlotChange = { readonly kind: 'add'; readonly slot: Slot } | { readonly kind: 'remove'; readonly slot: number };
@@ -18,7 +22,7 @@ export type SlotChange = { readonly kind: 'add'; readonly slot: Slot } | { reado
 export type WorkerReport =
   | { readonly kind: 'ready' }
   | { readonly kind: 'initialised'; readonly hasResend: boolean | undefined }
-  | ({ readonly kind: 'miss' } & Miss)
+  | { readonly kind: 'owed'; readonly request: OwedRequest } // a miss, or a slot that is not there yet
   | { readonly kind: 'refused'; readonly errno: string } // the kernel did not take an answer
   | { readonly kind: 'ended'; readonly reason: string };
 
@@ -39,14 +43,28 @@ if (parentPort !== null) {
 }
 
 /** Blocking read, answer, write, until the mount is gone or the main thread says stop. */
-function serve({ fd, index, controlWords, changes }: WorkerSetup, report: (report: WorkerReport) => void): void {
+function serve({ fd, index, controlWords, changes, journalFd, mayResend }: WorkerSetup, report: (report: WorkerReport) => void): void {
   const control = new Control(0, controlWords);
   const slots = new Map<number, Slot>();
+  const journal = journalFd === undefined ? undefined : new Journal(journalFd);
+  const owe = (request: PlainRequest): boolean => {
+    const isJournaling = journal !== undefined && control.isJournaling;
+    const entry = isJournaling ? journal.add(index, request) : NO_ENTRY;
+    if (isJournaling && entry === NO_ENTRY) return false; // full: nobody could answer it after a kill
+    report({ kind: 'owed', request: { ...request, entry } });
+    return true;
+  };
   const responder = new Responder({
     slots,
     pread: rawPread,
-    onMiss: (miss) => report({ kind: 'miss', ...miss }),
-    onInit: (hasResend) => (wasInit = { hasResend }),
+    ...(journal === undefined ? {} : { buffer: journal.buffer(index) }),
+    mayResend,
+    onMiss: (_, request) => owe(request),
+    onUnknownSlot: (request) => control.isHolding && owe(request),
+    onInit: (hasResend) => {
+      control.setJournaling(hasResend === false); // before the kernel acts on the answer
+      wasInit = { hasResend };
+    },
     onServed: (data, offsetBytes, sizeBytes) => {
       if (sizeBytes < SEQUENTIAL_BYTES) return;
       const end = offsetBytes + sizeBytes;
@@ -77,6 +95,7 @@ function serve({ fd, index, controlWords, changes }: WorkerSetup, report: (repor
       const put = rawWrite(fd, responder.reply, lengthBytes);
       if (put < 0 && put !== -ENOENT && put !== -ENODEV) report({ kind: 'refused', errno: errnoName(-put) });
     }
+    journal?.clearBuffer(index);
     if (wasInit !== undefined) {
       report({ kind: 'initialised', ...wasInit }); // the kernel acted on it in write(2)
       wasInit = undefined;

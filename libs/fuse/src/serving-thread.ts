@@ -2,11 +2,12 @@ import { extname } from 'node:path';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { Control } from './control.ts';
 import { FuseError } from './fuse-error.ts';
-import type { Miss } from './responder.ts';
+import type { OwedRequest } from './journal.ts';
 import type { SlotChange, WorkerReport, WorkerSetup } from './serve-worker.ts';
 
 export interface ServingEvents {
-  readonly onMiss: (miss: Miss) => void;
+  /** A request that this thread cannot answer now. */
+  readonly onOwed: (request: OwedRequest) => void;
   /** The kernel began the session; `undefined` when it speaks another protocol. */
   readonly onInitialised: (hasResend: boolean | undefined) => void;
   /** The kernel did not take an answer. */
@@ -27,14 +28,14 @@ export class ServingThread {
   readonly #worker: Worker;
   readonly #changes: MessagePort;
 
-  constructor(fd: number, index: number, control: Control, events: ServingEvents) {
+  constructor(lent: Pick<WorkerSetup, 'fd' | 'journalFd' | 'mayResend'>, index: number, control: Control, events: ServingEvents) {
     const { port1, port2 } = new MessageChannel();
-    const setup: WorkerSetup = { fd, index, controlWords: control.words, changes: port2 };
+    const setup: WorkerSetup = { ...lent, index, controlWords: control.words, changes: port2 };
     const worker = new Worker(WORKER, { name: `fuse-${index}`, workerData: setup, transferList: [port2] });
     const ready = Promise.withResolvers<unknown>();
     const ended = Promise.withResolvers<unknown>();
     worker.on('message', (report: WorkerReport) => {
-      if (report.kind === 'miss') events.onMiss(report);
+      if (report.kind === 'owed') events.onOwed(report.request);
       else if (report.kind === 'ready') ready.resolve(undefined);
       else if (report.kind === 'initialised') events.onInitialised(report.hasResend);
       else if (report.kind === 'refused') events.onRefused(report.errno);

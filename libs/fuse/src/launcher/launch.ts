@@ -16,10 +16,10 @@ export interface LaunchOptions {
 }
 
 /** Where the service finds what it inherits. */
-const FD_VARIABLE = 'SOCI_FUSE_FD';
-const ERROR_VARIABLE = 'SOCI_FUSE_ERROR';
+export const FD_VARIABLE = 'SOCI_FUSE_FD';
+export const ERROR_VARIABLE = 'SOCI_FUSE_ERROR';
 /** systemd's sockets come first: it counts from 3. */
-const FIRST_FD = 3;
+export const FIRST_FD = 3;
 const MAX_SOCKETS = 64;
 const FUSE_DEVICE = (10 << 8) | 229;
 const FORWARDED_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
@@ -100,7 +100,8 @@ function inheritedSockets(environment: Readonly<Record<string, string | undefine
   return isOurs && Number.isInteger(count) && count > 0 && count <= MAX_SOCKETS ? count : 0;
 }
 
-function openDevice(device: string): InheritedFuse {
+/** @param device path */
+export function openDevice(device: string): InheritedFuse {
   try {
     const fd = openSync(device, constants.O_RDWR);
     if (fstatSync(fd).rdev === FUSE_DEVICE) return { kind: 'open', fd };

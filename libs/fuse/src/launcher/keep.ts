@@ -1,0 +1,160 @@
+import { KEPT_VARIABLE, Kept, layOut, parseKept, type KeptNumbers, type ToKeeper } from './kept.ts';
+import { ERROR_VARIABLE, FD_VARIABLE, type LaunchOptions } from './launch.ts';
+import { RestartDelay } from './restart-delay.ts';
+import { adoptService, type ServiceEnd, startService, type Supervised } from './supervised.ts';
+
+// Built-ins alone: this process lives as long as the node's containers, and every module in it would stay in memory.
+
+const DEVICE = '/dev/fuse';
+const FORWARDED_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1'] as const;
+/** Starts the service anew, e.g. from the files of a new version: its readers wait for a moment, as after any end. */
+const RESTART_SIGNAL = 'SIGUSR2';
+
+/**
+ * Holds what the containers of a node stand on while services come and go: the FUSE device, and the memory that a service has it hold. A service that
+ * ends is started again with them; one that never came to serve and ends with a status other than 0 is not, that is its answer. Whoever stops this
+ * process by a signal stops the service, and this ends as the service does.
+ *
+ * A service whose keeper is gone starts another one, which finds in its environment what the service has; it goes on from there.
+ * Sockets that systemd handed to this process are handed on at the same numbers, what it had in its store is told apart by its names.
+ *
+ * @see https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
+ */
+export async function keep(options: LaunchOptions): Promise<void> {
+  process.title = options.title;
+  const told = parseKept(process.env);
+  const adopts = told?.adopted !== undefined && process.channel !== undefined ? told : undefined;
+  const keeper = new Keeper(options, Kept.inherit(process.env, options.device ?? DEVICE, adopts), adopts);
+  const { code, signal } = await keeper.run();
+  if (process.connected) process.disconnect();
+  if (signal === null) process.exitCode = code ?? 0;
+  else process.kill(process.pid, signal);
+}
+
+class Keeper {
+  readonly #options: LaunchOptions;
+  readonly #kept: Kept;
+  readonly #delay = new RestartDelay();
+  readonly #forwarded = new Set<NodeJS.Signals>();
+  readonly #stopped = new AbortController();
+  #service: Supervised;
+  #restarts: number;
+  #isReady: boolean;
+  #wasEverReady: boolean;
+
+  constructor(options: LaunchOptions, kept: Kept, adopts: KeptNumbers | undefined) {
+    this.#options = options;
+    this.#kept = kept;
+    this.#restarts = adopts?.restarts ?? 0;
+    this.#isReady = this.#wasEverReady = adopts !== undefined;
+    const pid = adopts?.adopted;
+    this.#service = pid === undefined ? this.#start() : adoptService(pid, (message) => this.#receive(pid, message));
+  }
+
+  async run(): Promise<ServiceEnd> {
+    const forward = (signal: NodeJS.Signals): void => {
+      this.#forwarded.add(signal);
+      if (signal === 'SIGTERM' || signal === 'SIGINT') this.#stopped.abort();
+      this.#service.kill(signal);
+    };
+    const restart = (): void => this.#service.kill('SIGKILL');
+    for (const signal of FORWARDED_SIGNALS) process.on(signal, forward);
+    process.on(RESTART_SIGNAL, restart);
+    try {
+      return await this.#supervise();
+    } finally {
+      for (const signal of FORWARDED_SIGNALS) process.off(signal, forward);
+      process.off(RESTART_SIGNAL, restart);
+    }
+  }
+
+  async #supervise(): Promise<ServiceEnd> {
+    const { signal } = this.#stopped;
+    for (;;) {
+      const end = await this.#service.ended;
+      if (this.#isLast(end)) return end;
+      const delayMs = this.#delay.next(performance.now() - this.#service.startedAt, this.#isReady);
+      tell({ code: end.code, signal: end.signal, restarts: this.#restarts + 1, delayMs });
+      await delay(delayMs, signal);
+      if (signal.aborted) return { code: 0, signal: null };
+      this.#restarts++;
+      this.#service = this.#start();
+    }
+  }
+
+  #isLast({ code, signal }: ServiceEnd): boolean {
+    if (this.#stopped.signal.aborted) return true;
+    if (signal !== null) return this.#forwarded.has(signal);
+    return code === 0 || (code !== null && !this.#wasEverReady);
+  }
+
+  #start(): Supervised {
+    this.#isReady = false;
+    const { main, args, nodeArguments = [] } = this.#options;
+    const device = this.#kept.device();
+    const { descriptors, deviceAt, memoryAt } = layOut(this.#kept.sockets, device.fd, this.#kept.memory);
+    const kept: KeptNumbers = {
+      keeper: [process.execPath, ...process.execArgv, process.argv[1] ?? '', ...process.argv.slice(2)],
+      restarts: this.#restarts,
+      sockets: this.#kept.sockets.length,
+      memory: memoryAt,
+    };
+    const environment: NodeJS.ProcessEnv = {
+      ...process.env,
+      LISTEN_PID: undefined, // no process knows its child's number beforehand
+      LISTEN_FDS: kept.sockets > 0 ? String(kept.sockets) : undefined,
+      [KEPT_VARIABLE]: JSON.stringify(kept),
+      [FD_VARIABLE]: deviceAt === undefined ? undefined : String(deviceAt),
+      [ERROR_VARIABLE]: device.fd === undefined ? device.error : undefined,
+    };
+    const command = [process.execPath, ...nodeArguments, main, ...args];
+    const service: Supervised = startService(command, environment, descriptors, (message) => this.#receive(service.pid, message));
+    return service;
+  }
+
+  #receive(pid: number, message: ToKeeper): void {
+    switch (message.kind) {
+      case 'ready':
+        this.#isReady = this.#wasEverReady = true;
+        return;
+      case 'renew-device':
+        this.#kept.renewDevice();
+        return;
+      case 'drop':
+        this.#kept.drop(message.name);
+        return;
+      case 'hold': {
+        const error = this.#hold(pid, message.name, message.fd);
+        this.#service.send({ kind: 'held', name: message.name, ...(error === undefined ? {} : { error }) });
+      }
+    }
+  }
+
+  #hold(pid: number, name: string, fd: number): string | undefined {
+    try {
+      this.#kept.hold(pid, name, fd);
+      return undefined;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+}
+
+/** One line for each restart, in the form of the service's log. */
+function tell(facts: Readonly<Record<string, unknown>>): void {
+  const line = { level: 'warn', time: new Date().toISOString(), ...facts, msg: 'service ended by accident, is started again' };
+  process.stderr.write(`${JSON.stringify(line)}\n`);
+}
+
+async function delay(ms: number, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(done, ms);
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    }
+    if (signal.aborted) done();
+    else signal.addEventListener('abort', done);
+  });
+}
