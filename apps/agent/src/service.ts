@@ -1,10 +1,14 @@
 import { DEFAULT_ADDRESS } from '@soci/config';
+import { CriCredentials, createImageServiceProxy } from '@soci/cri';
 import { createFetcher } from '@soci/fetcher';
 import { inheritedFuse } from '@soci/fuse/launcher';
+import { credentialChain, PullSecretSource } from '@soci/keychain';
 import { exitNow } from '@soci/linux';
 import { createMetrics } from '@soci/metrics';
 import { runService, type ServiceContext } from '@soci/process';
+import { SecretsSync } from '@soci/secrets';
 import { serveSnapshotter } from '@soci/snapshots';
+import { serveAdmin } from '@soci/status';
 
 const service = {
   name: 'soci-snapshotter-grpc',
@@ -15,14 +19,29 @@ const service = {
   exit: exitNow,
 };
 
-/** The snapshotter and the fetcher in one process, behind one socket. */
+/** All services in one process, behind one socket: the snapshotter, the fetcher and what brings credentials. */
 async function main(context: ServiceContext, signal: AbortSignal): Promise<void> {
+  const { config, log, userAgent } = context;
+  const { env } = process;
+  const { isolation } = config.credentials;
   const metrics = createMetrics({ processMetrics: true });
-  await using parts = createFetcher({ ...context, env: process.env });
-  await serveSnapshotter(
-    { ...context, name: service.name, metrics, fuse: inheritedFuse(process.env), fetcher: parts.fetcher, env: process.env },
-    signal,
-  );
+  await using resources = new AsyncDisposableStack();
+
+  const cri = config.criKeychain.enableKeychain ? resources.use(new CriCredentials({ isolation })) : undefined;
+  const passThrough =
+    cri &&
+    resources.use(createImageServiceProxy({ upstream: { path: config.criKeychain.imageServicePath }, credentials: cri, log, metrics }));
+  const secrets = config.kubeconfigKeychain.enableKeychain ? new PullSecretSource({ log, isolation }) : undefined;
+  if (secrets !== undefined)
+    resources.use(new SecretsSync({ ...config.kubeconfigKeychain, source: secrets, env, userAgent, log, metrics })).start();
+
+  const chain = credentialChain({ config, env, log, metrics, ...(cri && { cri }), ...(secrets && { secrets }) });
+  const namespacesOf = cri?.namespacesOf.bind(cri);
+  const about = { ...context, env, ...(namespacesOf && { namespacesOf }) };
+  const { fetcher } = resources.use(createFetcher({ ...about, credentials: chain.source }));
+  const admin = await serveAdmin({ ...about, address: config.admin.address, sources: chain.links });
+  if (admin !== undefined) resources.use(admin);
+  await serveSnapshotter({ ...context, name: service.name, fuse: inheritedFuse(env), fetcher, env, metrics, passThrough }, signal);
 }
 
 await runService(service, process.argv.slice(2), process.env, main);

@@ -1,4 +1,5 @@
 import { createFetcher, fetchService } from '@soci/fetcher';
+import { credentialChain } from '@soci/keychain';
 import { runService, untilAborted, type ServiceContext } from '@soci/process';
 import { serveGrpc } from '@soci/rpc';
 
@@ -12,14 +13,18 @@ const service = {
   graceMs: 5_000,
 };
 
-async function main({ config, address, root, log, userAgent }: ServiceContext, signal: AbortSignal): Promise<void> {
-  await using parts = createFetcher({ config, root, env: process.env, userAgent, log });
+async function main(context: ServiceContext, signal: AbortSignal): Promise<void> {
+  const { address, log } = context;
+  const { env } = process;
+  const chain = credentialChain({ ...context, env });
+  for (const link of chain.links) if ('off' in link) log.info({ source: link.name, reason: link.off }, 'credential source is off');
+  await using parts = createFetcher({ ...context, env, credentials: chain.source });
   await using server = await serveGrpc({
     address,
     services: [fetchService(parts.fetcher)],
     log,
     socketMode: SOCKET_MODE,
-    activation: { environment: process.env, pid: process.pid, fallbackAddress: service.defaultAddress },
+    activation: { environment: env, pid: process.pid, fallbackAddress: service.defaultAddress },
   });
   log.info({ address: server.address }, 'soci-registry-fetcher successfully started');
   await untilAborted(signal);

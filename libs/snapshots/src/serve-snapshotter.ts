@@ -4,7 +4,7 @@ import { notifySystemd } from '@soci/linux';
 import type { Logger } from '@soci/log';
 import { type Metrics, serveMetrics } from '@soci/metrics';
 import { untilAborted } from '@soci/process';
-import { serveGrpc } from '@soci/rpc';
+import { type PassThrough, serveGrpc } from '@soci/rpc';
 import { createSnapshotter } from './create-snapshotter.ts';
 import type { ImageSource } from './image-planner.ts';
 
@@ -22,6 +22,8 @@ export interface ServeSnapshotterOptions {
   readonly log: Logger;
   /** Where the snapshotter counts, served where the configuration wants it. */
   readonly metrics: Metrics;
+  /** What else is served on the socket. */
+  readonly passThrough?: PassThrough | undefined;
 }
 
 /**
@@ -30,7 +32,7 @@ export interface ServeSnapshotterOptions {
  * @throws when layers can be served no more though the kernel can: whoever supervises the process starts it again, and that mounts them
  */
 export async function serveSnapshotter(
-  { name, config, address, root, fuse, fetcher, env, log, metrics }: ServeSnapshotterOptions,
+  { name, config, address, root, fuse, fetcher, env, log, metrics, passThrough }: ServeSnapshotterOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const { promise: broken, reject: onBroken } = Promise.withResolvers<never>();
@@ -43,6 +45,7 @@ export async function serveSnapshotter(
   await using server = await serveGrpc({
     address,
     services: snapshotter.services,
+    ...(passThrough && { passThrough }),
     log,
     activation: { environment: activationEnvironment(env, process.pid), pid: process.pid, fallbackAddress: DEFAULT_ADDRESS },
   });
