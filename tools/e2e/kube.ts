@@ -1,20 +1,33 @@
-import { KubeApi, missingKubePrograms } from '@soci/testing';
+import { mkdir } from 'node:fs/promises';
+import { KubeApi, KubeStandIn, missingKubePrograms } from '@soci/testing';
 
 /** What end-to-end tests ask of an API server. */
 export type Kube = AsyncDisposable &
   Pick<
     KubeApi,
-    'kubeconfig' | 'grant' | 'revoke' | 'request' | 'putPullSecret' | 'createNamespace' | 'stop' | 'startAgain' | 'startEmpty' | 'url'
+    | 'kubeconfig'
+    | 'token'
+    | 'grant'
+    | 'revoke'
+    | 'request'
+    | 'putPullSecret'
+    | 'createNamespace'
+    | 'stop'
+    | 'startAgain'
+    | 'startEmpty'
+    | 'url'
   >;
 
 /** The user whose kubeconfig the snapshotter is given. */
 export const SYNC_USER = 'soci-secrets';
 
-export const missingKube = missingKubePrograms();
-
-/** An API server that lets the snapshotter list and watch secrets in all namespaces. */
+/** An API server that lets the snapshotter list and watch secrets in all namespaces: a real one where its programs are, a stand-in elsewhere. */
 export async function startKube(directory: string): Promise<Kube> {
-  const kube = await KubeApi.start({ directory, users: [SYNC_USER] });
+  await mkdir(directory, { recursive: true });
+  const kube =
+    missingKubePrograms() === undefined
+      ? await KubeApi.start({ directory, users: [SYNC_USER] })
+      : await KubeStandIn.start({ directory, users: [SYNC_USER] });
   await kube.grant(SYNC_USER, { resources: ['secrets'], verbs: ['list', 'watch'] });
   return kube;
 }

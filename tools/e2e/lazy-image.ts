@@ -3,21 +3,38 @@ import { sha256 } from './digest.ts';
 import { makeSmallImage } from './small-image.ts';
 import { convert } from './stack.ts';
 
-/** An image with an index that shares no layer of noise with another. */
+/** An image with an index. */
 export interface LazyImage {
   /** Folder of the OCI layout. */
   readonly layout: string;
-  /** Path in the image of a file of noise. */
-  readonly file: string;
-  /** SHA-256 of that file, in hex. */
+  /** Files of noise, each in a layer of its own that no other image has. */
+  readonly files: readonly NoiseFile[];
+}
+
+export interface NoiseFile {
+  /** In the image. */
+  readonly path: string;
+  /** SHA-256 in hex. */
   readonly digest: string;
 }
 
-const FILE = 'data/noise';
+const MEBIBYTE = 1 << 20;
 
-/** @param directory where it and its parts go; made when it is not there */
-export async function makeLazyImage(directory: string, sizeBytes = 1 << 20): Promise<LazyImage> {
-  const plain = await makeSmallImage(directory, [[{ path: FILE, sizeBytes }]]);
+/** @param directory where the image and its parts go; made when it is not there */
+export async function makeLazyImage(directory: string, { files = 1, sizeBytes = MEBIBYTE } = {}): Promise<LazyImage> {
+  const paths = Array.from({ length: files }, (_, index) => `data/noise-${index}`);
+  const plain = await makeSmallImage(
+    directory,
+    paths.map((path) => [{ path, sizeBytes }]),
+  );
   const layout = await convert(plain, join(directory, 'converted'), ['--min-layer-size', '0']);
-  return { layout, file: FILE, digest: await sha256(join(directory, 'layer-0', FILE)) };
+  const digests = await Promise.all(paths.map((path, index) => sha256(join(directory, `layer-${index}`, path))));
+  return { layout, files: paths.map((path, index) => ({ path, digest: digests[index] ?? '' })) };
+}
+
+/** A file of an image that is known to have it. */
+export function fileOf({ files }: LazyImage, index = 0): NoiseFile {
+  const file = files[index];
+  if (file === undefined) throw new Error(`the image has no file ${index}`);
+  return file;
 }

@@ -50,6 +50,8 @@ export interface StackOptions {
   readonly logins?: Readonly<Record<string, string>>;
   /** Of the snapshotter; `debug` by default. */
   readonly logLevel?: string;
+  /** More of the snapshotter's environment. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly binaries?: string;
   /** What the Docker config holds for the registry; the right login by default, nothing where null. */
   readonly dockerLogin?: string | null;
@@ -88,6 +90,7 @@ export class Stack implements AsyncDisposable {
     wrapper = [],
     logins: more,
     logLevel,
+    env,
   }: StackOptions = {}): Promise<Stack> {
     await using resources = new AsyncDisposableStack();
     const directory = await scratchFolder(resources);
@@ -104,6 +107,7 @@ export class Stack implements AsyncDisposable {
           logins,
           wrapper,
           logLevel,
+          env,
         },
         resources,
       ),
@@ -225,6 +229,7 @@ interface ServiceOptions {
   readonly logins: Readonly<Record<string, string>> | undefined;
   readonly wrapper: readonly string[];
   readonly logLevel: string | undefined;
+  readonly env: Readonly<Record<string, string>> | undefined;
 }
 
 async function configText(config: string | ((place: Place) => string | Promise<string>), directory: string, host: string): Promise<string> {
@@ -234,10 +239,10 @@ async function configText(config: string | ((place: Place) => string | Promise<s
 }
 
 async function startSnapshotter(
-  { shape, directory, config, logins, wrapper, logLevel }: ServiceOptions,
+  { shape, directory, config, logins, wrapper, logLevel, env = {} }: ServiceOptions,
   resources: AsyncDisposableStack,
 ): Promise<Snapshotter> {
-  const common = { directory, ...(logins === undefined ? {} : { logins }), ...(logLevel === undefined ? {} : { logLevel }) };
+  const common = { directory, env, ...(logins === undefined ? {} : { logins }), ...(logLevel === undefined ? {} : { logLevel }) };
   if (shape === 'agent') {
     const agent = program('agent', 'soci-snapshotter-grpc');
     const [command, ...args] = [...wrapper, agent];
@@ -249,7 +254,7 @@ async function startSnapshotter(
     ...common,
     config: splitConfig,
     command: [program('snapshotter', 'soci-snapshotter')],
-    env: { HOME: '/nonexistent' },
+    env: { ...env, HOME: '/nonexistent' },
   });
   const fetcher = new Child(
     program('registry-fetcher', 'soci-registry-fetcher'),

@@ -15,6 +15,8 @@ export interface PullOptions {
 
 /** The other forms of a login that the protocol has. */
 export interface TokenLogin {
+  /** Base64 of `username:password`. */
+  readonly auth?: string;
   readonly identityToken?: string;
   readonly registryToken?: string;
 }

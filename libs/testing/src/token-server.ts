@@ -59,6 +59,8 @@ export class TokenServer implements AsyncDisposable {
   signedLifeSec: number | undefined;
   /** Every request so far, oldest first. */
   readonly seen: TokenRequest[] = [];
+  /** Every token given out so far. */
+  readonly issued: string[] = [];
   readonly #server: Server;
   #key: KeyObject | undefined;
   #certificate = '';
@@ -105,6 +107,7 @@ export class TokenServer implements AsyncDisposable {
       return;
     }
     const token = this.#token(user, scopes);
+    this.issued.push(token);
     response.end(JSON.stringify({ token, access_token: token, expires_in: this.lifeSec, issued_at: new Date().toISOString() }));
   }
 
