@@ -1,6 +1,7 @@
 import type { Logger } from '@soci/log';
 import { runChallengeRow } from './challenge.ts';
 import { matches } from './compare.ts';
+import { runCriRow } from './cri.ts';
 import { runDockerConfigRow } from './docker-config.ts';
 import { runKeyringRow, runPullSecretRow } from './pull-secrets.ts';
 import { runRefreshRow } from './refresh.ts';
@@ -22,10 +23,10 @@ const RUNNERS: ReadonlyMap<string, Runner> = new Map<string, Runner>([
   ['refresh', runRefreshRow],
   ['k8s-keyring', runKeyringRow],
   ['k8s-secret', runPullSecretRow],
+  ['cri', runCriRow],
 ]);
 
 const MISSING: ReadonlyMap<string, string> = new Map([
-  ['cri', 'there is no CRI source'],
   ['kubelet-plugin', 'there is no source of kubelet credential provider plugins'],
   ['chain', 'two of the three sources of the chain are not there'],
 ]);

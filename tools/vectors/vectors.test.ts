@@ -8,7 +8,7 @@ import { collectLogs } from '@soci/log';
 import { parseRows } from './row.ts';
 import { runRow } from './run.ts';
 
-const EXPECTED_ROWS = { 'docker-config': 76, challenge: 15, token: 15, refresh: 10, cli: 10, 'k8s-keyring': 30, 'k8s-secret': 22 };
+const EXPECTED_ROWS = { 'docker-config': 76, challenge: 15, token: 15, refresh: 10, cli: 10, 'k8s-keyring': 30, 'k8s-secret': 22, cri: 31 };
 const file = join(import.meta.dirname, 'testdata/credential-vectors.json');
 const rows = parseRows(await readFile(file, 'utf8'));
 const signal = new AbortController().signal;
@@ -48,7 +48,7 @@ describe('credential vectors', () => {
   });
 
   it('lists rows of sources that are not there as not run', async () => {
-    const row = rows.find(({ source }) => source === 'cri');
+    const row = rows.find(({ source }) => source === 'kubelet-plugin');
     assert.ok(row !== undefined);
     assert.equal((await runRow(row, log, signal)).kind, 'not-run');
   });

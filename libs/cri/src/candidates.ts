@@ -39,8 +39,8 @@ export function orderCandidates(
   const longest = Math.max(proven.length, running.length, fresher.length);
   for (let turn = 0; turn < longest && candidates.size < MAX_CANDIDATES; turn++) {
     for (const entry of [proven[turn], running[turn], fresher[turn]]) {
-      if (entry?.login.kind !== 'credential' || candidates.size >= MAX_CANDIDATES || candidates.has(entry.login.fingerprint)) continue;
-      candidates.set(entry.login.fingerprint, { credential: entry.login.credential, entry: nameOf(entry), sinceMs: entry.sinceMs });
+      if (entry?.login.kind !== 'credential' || candidates.size >= MAX_CANDIDATES || candidates.has(entry.fingerprint)) continue;
+      candidates.set(entry.fingerprint, { credential: entry.login.credential, entry: nameOf(entry), sinceMs: entry.sinceMs });
     }
   }
   return [...candidates.values()];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { parseReference } from '@soci/image';
-import { type Answer, type SourceChange } from '@soci/keychain';
+import { fingerprint, type Answer, type SourceChange } from '@soci/keychain';
 import { CriCredentials, toLogin, type AuthConfig, type CriCredentialsOptions, type Login } from './index.ts';
 
 const APP = 'registry.example.com/team-a/app:1.0';
@@ -191,7 +191,7 @@ describe('CriCredentials', () => {
     const subscription = credentials.onChange((change) => changes.push(change));
     const first = login('a');
     assert.ok(first.kind === 'credential');
-    const { fingerprint } = first;
+    const print = fingerprint(first.credential);
     pull(credentials, APP, 'a', first, ID);
     assert.deepEqual(changes.splice(0), [
       { source: 'cri', hosts: [HOST], withdrawn: [] },
@@ -205,7 +205,7 @@ describe('CriCredentials', () => {
     credentials.imageRemoved(APP);
     assert.deepEqual(changes.splice(0), [], 'another pull still holds it');
     credentials.imageRemoved(TOOL);
-    assert.deepEqual(changes.splice(0), [{ source: 'cri', hosts: [HOST], withdrawn: [fingerprint] }]);
+    assert.deepEqual(changes.splice(0), [{ source: 'cri', hosts: [HOST], withdrawn: [print] }]);
     subscription[Symbol.dispose]();
     pull(credentials, 'nginx', 'a', login('a'));
     assert.deepEqual(changes, []);

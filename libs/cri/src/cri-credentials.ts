@@ -1,5 +1,14 @@
 import { parseReference, type ImageReference } from '@soci/image';
-import { HUB_HOSTS, isHubHost, KeychainError, type Answer, type CredentialSource, type Lookup, type SourceChange } from '@soci/keychain';
+import {
+  fingerprint,
+  HUB_HOSTS,
+  isHubHost,
+  KeychainError,
+  type Answer,
+  type CredentialSource,
+  type Lookup,
+  type SourceChange,
+} from '@soci/keychain';
 import { isForItsRegistry, orderCandidates, registryOf } from './candidates.ts';
 import { HeldSecrets, wipe } from './held-secrets.ts';
 import type { Login } from './login.ts';
@@ -146,7 +155,8 @@ export class CriCredentials implements CredentialSource, Disposable {
 
   #entryOf(reference: ImageReference, namespace: string, login: Login): PulledEntry {
     const canonical = reference.canonical();
-    const key = `${canonical}\0${namespace}\0${keyOf(login)}`;
+    const print = login.kind === 'credential' ? fingerprint(login.credential) : '';
+    const key = [canonical, namespace, login.kind, print || reasonOf(login), serverOf(login)].join('\0');
     const known = this.#entries.get(key);
     const nowMs = this.#options.nowMs();
     if (known !== undefined) {
@@ -159,7 +169,8 @@ export class CriCredentials implements CredentialSource, Disposable {
       reference: canonical,
       host: registryOf(reference.host),
       namespace,
-      login: this.#secrets.hold(login),
+      login: this.#secrets.hold(login, print),
+      fingerprint: print,
       running: 0,
       rank: 0,
       sinceMs: nowMs,
@@ -230,9 +241,9 @@ export class CriCredentials implements CredentialSource, Disposable {
     for (const entry of entries) {
       this.#entries.delete(entry);
       this.#orphans.delete(entry);
-      const wipeIt = this.#secrets.release(entry.login);
-      if (wipeIt === undefined || entry.login.kind !== 'credential') continue;
-      this.#announce({ source: this.name, hosts: hostsOf(entry.host), withdrawn: [entry.login.fingerprint] });
+      const wipeIt = this.#secrets.release(entry.fingerprint);
+      if (wipeIt === undefined) continue;
+      this.#announce({ source: this.name, hosts: hostsOf(entry.host), withdrawn: [entry.fingerprint] });
       wipeIt();
     }
   }
@@ -246,9 +257,12 @@ function none(reason: string): Answer {
   return { kind: 'none', reason };
 }
 
-function keyOf(login: Login): string {
-  if (login.kind === 'none') return '';
-  return `${login.kind === 'credential' ? login.fingerprint : login.reason}\0${login.serverHost ?? '*'}`;
+function reasonOf(login: Login): string {
+  return login.kind === 'broken' ? login.reason : '';
+}
+
+function serverOf(login: Login): string {
+  return login.kind === 'none' ? '' : (login.serverHost ?? '*');
 }
 
 function hostsOf(registry: string): readonly string[] {

@@ -21,12 +21,12 @@ export class HeldSecrets {
   }
 
   /** @returns the login to keep; the one given is overwritten when its credential is held already */
-  hold(login: Login): Login {
+  hold(login: Login, fingerprint: string): Login {
     if (login.kind !== 'credential') return login;
-    const held = this.#held.get(login.fingerprint);
+    const held = this.#held.get(fingerprint);
     if (held === undefined) {
       const sizeBytes = sizeOf(login.credential);
-      this.#held.set(login.fingerprint, { credential: login.credential, sizeBytes, holders: 1 });
+      this.#held.set(fingerprint, { credential: login.credential, sizeBytes, holders: 1 });
       this.#sizeBytes += sizeBytes;
       return login;
     }
@@ -39,11 +39,10 @@ export class HeldSecrets {
    * Lets go of one holder's claim.
    * @returns what to do when that was the last: call it once everybody who could still use the credential has been told
    */
-  release(login: Login): (() => void) | undefined {
-    if (login.kind !== 'credential') return undefined;
-    const held = this.#held.get(login.fingerprint);
+  release(fingerprint: string): (() => void) | undefined {
+    const held = this.#held.get(fingerprint);
     if (held === undefined || --held.holders > 0) return undefined;
-    this.#held.delete(login.fingerprint);
+    this.#held.delete(fingerprint);
     this.#sizeBytes -= held.sizeBytes;
     return () => wipe(held.credential);
   }

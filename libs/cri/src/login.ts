@@ -1,4 +1,4 @@
-import { basic, fingerprint, identityToken, type Credential } from '@soci/keychain';
+import { basic, identityToken, type Credential } from '@soci/keychain';
 import { hostOfServerAddress } from './server-address.ts';
 
 /** CRI's AuthConfig, as it came: secrets are bytes of the request, not yet a text that nobody can wipe. */
@@ -17,11 +17,10 @@ export type Login =
   | {
       readonly kind: 'credential';
       readonly credential: Credential;
-      readonly fingerprint: string;
-      /** The only host it is for, empty when it can be for none; undefined: the registry of the image. */
-      readonly serverHost: string | undefined;
+      /** The only host it is for, empty when it can be for none; left out: the registry of the image. */
+      readonly serverHost?: string | undefined;
     }
-  | { readonly kind: 'broken'; readonly reason: string; readonly serverHost: string | undefined };
+  | { readonly kind: 'broken'; readonly reason: string; readonly serverHost?: string | undefined };
 
 export const NO_LOGIN: Login = Object.freeze({ kind: 'none' });
 
@@ -64,7 +63,7 @@ function decodeAuth(auth: Uint8Array, serverHost: string | undefined): Login {
 }
 
 function credential(made: Credential, serverHost: string | undefined): Login {
-  return { kind: 'credential', credential: made, fingerprint: fingerprint(made), serverHost };
+  return { kind: 'credential', credential: made, serverHost };
 }
 
 function broken(reason: string, serverHost: string | undefined): Login {

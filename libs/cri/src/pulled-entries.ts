@@ -8,6 +8,8 @@ export interface PulledEntry {
   readonly host: string;
   readonly namespace: string;
   readonly login: Login;
+  /** Of the login's credential; empty when there is none. */
+  readonly fingerprint: string;
   /** Pulls of it that run now. */
   running: number;
   /** Position among all successes, the latest is the highest; 0 while none has succeeded. */
