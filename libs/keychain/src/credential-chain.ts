@@ -2,6 +2,7 @@ import type { SnapshotterConfig } from '@soci/config';
 import type { Logger } from '@soci/log';
 import type { Metrics } from '@soci/metrics';
 import { DockerConfigSource, dockerConfigPath } from './docker-config.ts';
+import { inDocumentedOrder } from './documented-order.ts';
 import { firstOf } from './first-of.ts';
 import { observed } from './observed.ts';
 import { PluginSource } from './plugin-source.ts';
@@ -30,19 +31,20 @@ export interface CredentialChain {
 }
 
 /**
- * The sources as config.toml switches them on, in the documented order: Docker config (always), CRI, Kubernetes secrets, credential provider plugins.
+ * The sources as config.toml switches them on, in the documented order; Docker's configuration is always on.
  * @throws {KeychainError} `CONFIG_INVALID` when the folder of plugins is not named by an absolute path
  */
 export function credentialChain({ config, env, log, metrics, cri, secrets }: CredentialChainOptions): CredentialChain {
   const { criKeychain, kubeconfigKeychain, credentialPlugins } = config;
-  const links: readonly ChainLink[] = [
-    { source: new DockerConfigSource({ path: dockerConfigPath(env), env, log }) },
-    fedLink('cri', cri, '[cri_keychain] enable_keychain', criKeychain.enableKeychain),
-    fedLink('kubernetes-secrets', secrets, '[kubeconfig_keychain] enable_keychain', kubeconfigKeychain.enableKeychain),
-    credentialPlugins.configPath === ''
-      ? { name: 'credential-plugins', off: '[credential_plugins] config_path is not set' }
-      : { source: new PluginSource({ ...credentialPlugins, env, log }) },
-  ];
+  const links = inDocumentedOrder<ChainLink>({
+    dockerConfig: { source: new DockerConfigSource({ path: dockerConfigPath(env), env, log }) },
+    cri: fedLink('cri', cri, '[cri_keychain] enable_keychain', criKeychain.enableKeychain),
+    kubernetesSecrets: fedLink('kubernetes-secrets', secrets, '[kubeconfig_keychain] enable_keychain', kubeconfigKeychain.enableKeychain),
+    credentialPlugins:
+      credentialPlugins.configPath === ''
+        ? { name: 'credential-plugins', off: '[credential_plugins] config_path is not set' }
+        : { source: new PluginSource({ ...credentialPlugins, env, log }) },
+  });
   const sources = links.flatMap((link) => ('source' in link ? [link.source] : []));
   return { links, source: firstOf(sources.map((source) => observed(source, { log, ...(metrics && { metrics }) }))) };
 }

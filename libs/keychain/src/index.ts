@@ -3,6 +3,7 @@ export { ANONYMOUS, basic, fingerprint, identityToken, registryToken, type Crede
 export { DockerConfigSource, dockerConfigPath, type DockerConfigOptions } from './docker-config.ts';
 export { parsePullSecret, type AuthEntries, type PullSecretType } from './docker-config-file.ts';
 export { KeychainError, type KeychainErrorCode } from './errors.ts';
+export { inDocumentedOrder } from './documented-order.ts';
 export { firstOf } from './first-of.ts';
 export { helperEnvironment } from './helper-environment.ts';
 export { runProcess, type ProcessLimits, type ProcessOutcome } from './helper-process.ts';
