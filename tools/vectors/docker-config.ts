@@ -8,6 +8,7 @@ import type { Logger } from '@soci/log';
 import { z } from 'zod';
 import { describeAnswer } from './credentials.ts';
 import type { Outcome, Row } from './row.ts';
+import { quoted } from './shell.ts';
 
 const response = z.object({ exit: z.number(), stdout: z.string(), stderr: z.string().default('') });
 const helper = z.object({ responses: z.record(z.string(), response), otherwise: response });
@@ -71,10 +72,6 @@ async function writeHelper(directory: string, name: string, { responses, otherwi
   const branches = [...Object.entries(responses).map(([key, answer]) => branch(quoted(key), answer)), branch('*', otherwise)];
   const script = ['#!/bin/sh', '[ "$1" = get ] || exit 99', 'case "$(cat)" in', ...branches, 'esac', ''].join('\n');
   await writeFile(join(directory, `docker-credential-${name}`), script, { mode: 0o700 });
-}
-
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 function lookupOfHost(text: string): Lookup {
