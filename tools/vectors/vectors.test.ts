@@ -8,7 +8,18 @@ import { collectLogs } from '@soci/log';
 import { parseRows } from './row.ts';
 import { runRow } from './run.ts';
 
-const EXPECTED_ROWS = { 'docker-config': 76, challenge: 15, token: 15, refresh: 10, cli: 10, 'k8s-keyring': 30, 'k8s-secret': 22, cri: 31 };
+const EXPECTED_ROWS = {
+  'docker-config': 76,
+  challenge: 15,
+  token: 15,
+  refresh: 10,
+  cli: 10,
+  'k8s-keyring': 30,
+  'k8s-secret': 22,
+  cri: 31,
+  'kubelet-plugin': 10,
+  chain: 9,
+};
 const file = join(import.meta.dirname, 'testdata/credential-vectors.json');
 const rows = parseRows(await readFile(file, 'utf8'));
 const signal = new AbortController().signal;
