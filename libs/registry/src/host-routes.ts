@@ -52,7 +52,7 @@ export class HostRoutes {
   }
 
   /**
-   * The hosts to ask, best first. The last of those configured is always among them, as the one whose word counts; others are left out while they do not answer.
+   * The hosts to ask, best first; a single one to push to. The last of those configured is always among them, as the one whose word counts; others are left out while they do not answer.
    *
    * @param content what is asked for, if it was asked for before: a host that had it is stayed with
    * @throws {RegistryError} `HOSTS_INVALID`; `NOT_FOUND` when no host may be asked for this, as containerd has it
@@ -69,7 +69,7 @@ export class HostRoutes {
     const able = (await configured.hostsFor(reference.host, origin, signal)).filter((host) => host.can(needs));
     if (able.length === 0)
       throw new RegistryError('NOT_FOUND', `no host is configured for ${reference.host} that may be asked to ${needs.join(' and ')}`);
-    if (able.length === 1) return able;
+    if (able.length === 1 || needs.includes('push')) return able.slice(0, 1);
     const stay = content === undefined ? undefined : this.#stays.get(content);
     const from = Math.max(
       0,

@@ -1,52 +1,21 @@
 import assert from 'node:assert/strict';
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, describe, it, type TestContext } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { basic } from '@soci/keychain';
+import { makeCertificates, withoutOpenssl } from './testing/certificates.ts';
 import { client, referenceTo, signal, sourceOf } from './testing/clients.ts';
 import { GIVEN } from './testing/guarded-registry.ts';
 import { startWeb } from './testing/web.ts';
 
-const skip = spawnSync('openssl', ['version']).status !== 0 && 'openssl is not installed';
-const directory = mkdtempSync(join(tmpdir(), 'soci-tls-'));
-after(() => rmSync(directory, { recursive: true }));
-const tls = skip === false ? makeCertificate() : { ca: '', key: '', cert: '' };
+const skip = withoutOpenssl;
+const { directory, ca, server: tls } = skip === false ? makeCertificates() : { directory: '', ca: '', server: { key: '', cert: '' } };
 const DIGEST = `sha256:${'ab'.repeat(32)}`;
 const secure = { plainHttp: () => false };
-
-/** An authority, and a certificate of it for 127.0.0.1. */
-function makeCertificate(): { readonly ca: string; readonly key: string; readonly cert: string } {
-  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: directory, stdio: 'ignore' });
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.pem', '-subj', '/CN=test authority', '-days', '2');
-  openssl('req', ...key, '-keyout', 'key.pem', '-out', 'request.pem', '-subj', '/CN=registry');
-  writeFileSync(join(directory, 'extensions'), 'subjectAltName=IP:127.0.0.1\n');
-  openssl(
-    'x509',
-    '-req',
-    '-in',
-    'request.pem',
-    '-CA',
-    'ca.pem',
-    '-CAkey',
-    'ca.key',
-    '-CAcreateserial',
-    '-out',
-    'cert.pem',
-    '-days',
-    '2',
-    '-extfile',
-    'extensions',
-  );
-  const read = (name: string): string => readFileSync(join(directory, name), 'utf8');
-  return { ca: read('ca.pem'), key: read('key.pem'), cert: read('cert.pem') };
-}
 
 /** A proxy that tunnels CONNECT to whom it names, and keeps what it could read. */
 async function startProxy(
@@ -88,7 +57,7 @@ describe('TLS', { skip }, () => {
 
   it('trusts authorities that are given, and hosts that need none', async (t) => {
     const web = await startWeb(t, () => GIVEN, tls);
-    assert.ok(await client(t, { ...secure, extraCa: [tls.ca] }).client.hasBlob(referenceTo(web.host), DIGEST, signal));
+    assert.ok(await client(t, { ...secure, extraCa: [ca] }).client.hasBlob(referenceTo(web.host), DIGEST, signal));
     assert.ok(
       await client(t, { ...secure, insecureTls: (host) => host === web.host }).client.hasBlob(referenceTo(web.host), DIGEST, signal),
     );
@@ -121,7 +90,7 @@ describe('TLS', { skip }, () => {
   it('is not left by a redirect', async (t) => {
     const plain = await startWeb(t, () => GIVEN);
     const web = await startWeb(t, () => ({ status: 307, headers: { location: `${plain.origin}/x` } }), tls);
-    const { client: subject } = client(t, { ...secure, extraCa: [tls.ca] });
+    const { client: subject } = client(t, { ...secure, extraCa: [ca] });
     await assert.rejects(subject.fetchManifest(referenceTo(web.host), '1.0', signal), {
       code: 'REDIRECT_REFUSED',
       message: /from https to http/,

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
+import { createServer as createSecureServer, type ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
+import { TLSSocket, type PeerCertificate } from 'node:tls';
 
 export interface Seen {
   readonly method: string;
@@ -10,6 +11,16 @@ export interface Seen {
   readonly path: string;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
+  /** Name in the certificate the client showed. */
+  readonly client?: string;
+}
+
+/** How a server speaks TLS. */
+export interface WebTls {
+  readonly key: string;
+  readonly cert: string;
+  /** Asks for a certificate of this authority; who shows none is turned away. */
+  readonly clientCa?: string;
 }
 
 /** An answer, whole or broken in a way that a test wants. */
@@ -39,18 +50,21 @@ export interface Web {
 export async function startWeb(
   t: TestContext,
   answer: (seen: Seen, number: number) => WebAnswer | Promise<WebAnswer>,
-  tls?: { readonly key: string; readonly cert: string },
+  tls?: WebTls,
 ): Promise<Web> {
   const seen: Seen[] = [];
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
     void (async () => {
       const body = Buffer.concat((await request.toArray()) as Buffer[]);
-      const one: Seen = { method: request.method ?? '', path: request.url ?? '', headers: request.headers, body };
+      const name =
+        request.socket instanceof TLSSocket ? (request.socket.getPeerCertificate() as Partial<PeerCertificate>).subject?.CN : undefined;
+      const client = typeof name === 'string' ? { client: name } : {};
+      const one: Seen = { method: request.method ?? '', path: request.url ?? '', headers: request.headers, body, ...client };
       seen.push(one);
       give(response, await answer(one, seen.length));
     })().catch(() => response.destroy()); // the client went away
   };
-  const server: Server = tls === undefined ? createServer(serve) : createSecureServer(tls, serve);
+  const server: Server = tls === undefined ? createServer(serve) : createSecureServer(secure(tls), serve);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.after(() => {
@@ -59,6 +73,10 @@ export async function startWeb(
   });
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   return { host, origin: `${tls === undefined ? 'http' : 'https'}://${host}`, seen };
+}
+
+function secure({ key, cert, clientCa }: WebTls): ServerOptions {
+  return { key, cert, ...(clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true }) };
 }
 
 function give(response: ServerResponse, answer: WebAnswer): void {
