@@ -89,11 +89,21 @@ function secrets(): string[] {
         found.add(member);
         const [, password = ''] = Buffer.from(member, 'base64').toString('utf8').split(':');
         found.add(password);
-      } else visit(member);
+      } else if (typeof member === 'string' && member.startsWith('{"')) visit(parsed(member));
+      else visit(member);
     }
   };
   for (const row of rows) if (row.source in EXPECTED_ROWS) visit(row.input);
   return [...found].filter((text) => text.length >= 4 && /^[\x20-\x7e]+$/.test(text));
+}
+
+/** What a program of a row prints may hold secrets, too. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // rows have programs that print rubbish
+  }
 }
 
 function run(path: string): Promise<{ readonly code: number; readonly stdout: string }> {

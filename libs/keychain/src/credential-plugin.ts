@@ -82,8 +82,8 @@ export class CredentialPlugin {
   }
 
   #kept(image: string): PluginFinding | undefined {
-    const answer = this.#cache.find(image);
-    return answer === undefined ? undefined : { kind: 'entries', entries: answer.entries };
+    const entries = this.#cache.find(image);
+    return entries === undefined ? undefined : { kind: 'entries', entries };
   }
 
   async #askAnew(image: string, signal: AbortSignal): Promise<PluginFinding> {
@@ -94,9 +94,8 @@ export class CredentialPlugin {
       if (this.provider.wantsServiceAccountToken)
         throw new PluginAnswerError('it wants a service account token (tokenAttributes), which is not supported');
       const answer = parsePluginAnswer(await this.#run(image, signal), apiVersion);
-      const sinceMs = nowMs();
-      const entries = this.#toEntries(answer, sinceMs);
-      this.#cache.add(answer.cacheKeyType, image, { entries, sinceMs, untilMs: sinceMs + (answer.cacheMs ?? defaultCacheMs) });
+      const entries = this.#toEntries(answer, nowMs());
+      this.#cache.add(answer.cacheKeyType, image, entries, answer.cacheMs ?? defaultCacheMs);
       log.debug({ plugin: name, image, durationMs: Math.round(performance.now() - startedMs) }, 'credential plugin ran');
       return { kind: 'entries', entries };
     } catch (error) {

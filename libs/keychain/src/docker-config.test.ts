@@ -121,6 +121,26 @@ describe('DockerConfigSource', () => {
     subscription[Symbol.dispose]();
   });
 
+  it('takes names of object members for ordinary registries', async (t) => {
+    const auth = `{"auth": "${entry('one').auth}"}`;
+    const { source } = await sourceOf(t, `{"auths": {"__proto__": ${auth}, "toString": ${auth}}, "credHelpers": {"valueOf": "absent"}}`);
+    assert.equal(user(await source.resolve(lookup('__proto__'), signal)), 'one');
+    assert.equal(user(await source.resolve(lookup('toString'), signal)), 'one');
+    assert.equal((await source.resolve(lookup('constructor'), signal)).kind, 'none');
+    await assert.rejects(source.resolve(lookup('valueOf'), signal), { code: 'HELPER_MISSING' });
+  });
+
+  it('asks a helper again after a refusal, where it keeps answers at all', async (t) => {
+    const { directory, path, log } = await sourceOf(t, { credsStore: 'it' });
+    const script = (name: string): string => `#!/bin/sh\necho '{"Username":"${name}","Secret":"pw"}'\n`;
+    await writeFile(join(directory, 'docker-credential-it'), script('one'), { mode: 0o700 });
+    const source = new DockerConfigSource({ path, env: { PATH: `${directory}:/usr/bin:/bin` }, log });
+    assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'one');
+    await writeFile(join(directory, 'docker-credential-it'), script('two'));
+    assert.equal(source.refused(fingerprint(basic('one', 'pw'))), false, 'nothing is kept, so the next look-up is fresh anyway');
+    assert.equal(user(await source.resolve(lookup('a.example'), signal)), 'two');
+  });
+
   it('says why it has nothing', async (t) => {
     const { source, path } = await sourceOf(t, { auths: {} });
     const reason = async (): Promise<string | undefined> => {

@@ -18,6 +18,8 @@ export interface DockerConfigOptions {
   readonly log: Logger;
   /** How long a credential helper may take; 60 s by default. */
   readonly helperTimeoutMs?: number;
+  /** How long what a helper gave is used without asking it again, unless a registry refuses it; 0 by default: not at all. */
+  readonly helperCacheMs?: number;
   /** User ids that may own the file; root and the user we run as by default. */
   readonly owners?: readonly number[];
 }
@@ -44,10 +46,15 @@ export class DockerConfigSource implements CredentialSource {
   readonly #listeners = new ChangeListeners();
   readonly #file: DockerConfigReader;
 
-  constructor({ path, env, log, helperTimeoutMs, owners = [0, process.geteuid?.() ?? 0] }: DockerConfigOptions) {
+  constructor({ path, env, log, helperTimeoutMs, helperCacheMs = 0, owners = [0, process.geteuid?.() ?? 0] }: DockerConfigOptions) {
     this.#path = path;
     this.#fromEnvironment = environmentEntries(env.DOCKER_AUTH_CONFIG ?? '', log);
-    this.#helpers = new CredentialHelpers({ env, log, ...(helperTimeoutMs === undefined ? {} : { timeoutMs: helperTimeoutMs }) });
+    this.#helpers = new CredentialHelpers({
+      env,
+      log,
+      cacheMs: helperCacheMs,
+      ...(helperTimeoutMs === undefined ? {} : { timeoutMs: helperTimeoutMs }),
+    });
     const onChange = (withdrawn: readonly string[]): void => this.#listeners.tell({ source: this.name, withdrawn });
     this.#file = new DockerConfigReader({ path, log, owners, onChange });
   }
@@ -68,6 +75,11 @@ export class DockerConfigSource implements CredentialSource {
     const entry = findByRepository(config.auths, host, reference.repository);
     if (entry === undefined) return none(`no entry for ${host}/${reference.repository} in ${this.#path}`);
     return this.#candidate(entry.value, `${entry.key} in ${this.#path}`);
+  }
+
+  /** What a file gives is what it says; a helper is asked again. */
+  refused(fingerprint: string): boolean {
+    return this.#helpers.refused(fingerprint);
   }
 
   /** Of what helpers gave nothing is known: they are asked again when a registry refuses it. */

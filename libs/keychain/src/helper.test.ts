@@ -5,12 +5,17 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { describeError } from '@soci/errors';
 import { collectLogs } from '@soci/log';
+import { basic, fingerprint } from './credential.ts';
 import { CredentialHelpers } from './helper.ts';
 
 const signal = new AbortController().signal;
 const FOUND = `echo '{"Username":"bob","Secret":"hunter-2"}'`;
 
-async function helpers(t: TestContext, scripts: Record<string, string>, more: { timeoutMs?: number; env?: Record<string, string> } = {}) {
+async function helpers(
+  t: TestContext,
+  scripts: Record<string, string>,
+  more: { timeoutMs?: number; cacheMs?: number; nowMs?: () => number; env?: Record<string, string> } = {},
+) {
   const directory = await mkdtemp(join(tmpdir(), 'soci-helper-'));
   t.after(() => rm(directory, { recursive: true, force: true }));
   for (const [name, script] of Object.entries(scripts))
@@ -20,7 +25,7 @@ async function helpers(t: TestContext, scripts: Record<string, string>, more: { 
   return {
     directory,
     lines,
-    helpers: new CredentialHelpers({ env, log, ...(more.timeoutMs === undefined ? {} : { timeoutMs: more.timeoutMs }) }),
+    helpers: new CredentialHelpers({ ...more, env, log }),
   };
 }
 
@@ -128,6 +133,39 @@ describe('CredentialHelpers', () => {
       code: 'HELPER_MISSING',
       message: /docker-credential-absent.*executable file not found/,
     });
+  });
+
+  it('asks another helper, and for another registry, while one never answers', async (t) => {
+    const { helpers: subject } = await helpers(t, { hangs: 'exec sleep 300', it: FOUND });
+    const controller = new AbortController();
+    const hanging = Array.from({ length: 8 }, (_, i) => subject.get('hangs', `host-${i}.example`, controller.signal));
+    assert.equal((await subject.get('it', 'a.example', signal))?.kind, 'basic');
+    controller.abort(new Error('no longer wanted'));
+    for (const { status } of await Promise.allSettled(hanging)) assert.equal(status, 'rejected');
+  });
+
+  it('asks at every look-up where nothing is kept, and is told of refusals in vain', async (t) => {
+    const { helpers: subject, directory } = await helpers(t, { it: `echo run >>runs; ${FOUND}` });
+    for (let i = 0; i < 2; i++) await subject.get('it', 'a.example', signal);
+    assert.equal(subject.refused(fingerprint(basic('bob', 'hunter-2'))), false);
+    assert.equal(await readFile(join(directory, 'runs'), 'utf8'), 'run\nrun\n');
+  });
+
+  it('keeps an answer for a while where it may, until a registry refuses it', async (t) => {
+    let nowMs = 0;
+    const { helpers: subject, directory } = await helpers(t, { it: `echo run >>runs; ${FOUND}` }, { cacheMs: 60_000, nowMs: () => nowMs });
+    const runs = async (): Promise<number> => {
+      await subject.get('it', 'a.example', signal);
+      return (await readFile(join(directory, 'runs'), 'utf8')).split('\n').length - 1;
+    };
+    assert.deepEqual([await runs(), await runs()], [1, 1]);
+    const print = fingerprint(basic('bob', 'hunter-2'));
+    assert.equal(subject.refused(print), false, 'it was asked but now');
+    nowMs = 5_000;
+    assert.equal(subject.refused(print), true);
+    assert.deepEqual([await runs(), await runs()], [2, 2]);
+    nowMs = 65_000;
+    assert.equal(await runs(), 3);
   });
 
   it('runs a few at a time and all of them in the end', async (t) => {

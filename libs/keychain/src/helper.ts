@@ -1,4 +1,5 @@
 import type { Logger } from '@soci/log';
+import { AnswerCache } from './answer-cache.ts';
 import { basic, identityToken, type Credential } from './credential.ts';
 import { KeychainError } from './errors.ts';
 import { JsonObject, readFirstValue } from './go-json.ts';
@@ -14,11 +15,15 @@ export interface HelperOptions {
   readonly log: Logger;
   /** How long one run may take; 60 s by default, as long as the kubelet gives its plugins. */
   readonly timeoutMs?: number;
+  /** How long what a helper gave is taken for what it would give now; 0, the default: it is asked at every look-up. */
+  readonly cacheMs?: number;
+  readonly nowMs?: () => number;
 }
 
 const PREFIX = 'docker-credential-';
 const SUFFIX = /^[A-Za-z0-9._-]+$/;
 const DEFAULT_TIMEOUT_MS = 60_000;
+const MAX_KEPT = 256;
 const MAX_STDOUT_BYTES = 64 * 1024;
 const MAX_STDERR_BYTES = 16 * 1024;
 /** Of one program. */
@@ -35,14 +40,18 @@ export class CredentialHelpers {
   readonly #env: Readonly<Record<string, string>>;
   readonly #log: Logger;
   readonly #timeoutMs: number;
+  readonly #cacheMs: number;
+  readonly #cache: AnswerCache<Credential>;
   readonly #flights = new SingleFlight<Credential | undefined>();
   /** By program: one that hangs must not hold up the others. */
   readonly #limits = new Map<string, ParallelLimit>();
 
-  constructor({ env, log, timeoutMs = DEFAULT_TIMEOUT_MS }: HelperOptions) {
+  constructor({ env, log, timeoutMs = DEFAULT_TIMEOUT_MS, cacheMs = 0, nowMs = Date.now }: HelperOptions) {
     this.#env = helperEnvironment(env);
     this.#log = log;
     this.#timeoutMs = timeoutMs;
+    this.#cacheMs = cacheMs;
+    this.#cache = new AnswerCache({ max: MAX_KEPT, nowMs, credentialsOf: (credential) => [credential] });
   }
 
   /**
@@ -58,9 +67,21 @@ export class CredentialHelpers {
         `credential helper for ${key}: ${JSON.stringify(suffix.slice(0, 64))} cannot be a helper's name`,
       );
     }
+    const flight = `${suffix}\0${key}`;
+    const kept = this.#cache.get(flight);
+    if (kept !== undefined) return kept;
     const limit = this.#limits.get(suffix) ?? new ParallelLimit(MAX_PARALLEL_RUNS);
     this.#limits.set(suffix, limit);
-    return this.#flights.run(`${suffix}\0${key}`, signal, (shared) => limit.run(shared, () => this.#run(PREFIX + suffix, key, shared)));
+    return this.#flights.run(flight, signal, async (shared) => {
+      const credential = await limit.run(shared, () => this.#run(PREFIX + suffix, key, shared));
+      if (credential !== undefined) this.#cache.set(flight, credential, this.#cacheMs);
+      return credential;
+    });
+  }
+
+  /** @returns whether a helper will be asked anew because of it, where it would not have been */
+  refused(fingerprint: string): boolean {
+    return this.#cache.refuse(fingerprint);
   }
 
   async #run(program: string, key: string, signal: AbortSignal): Promise<Credential | undefined> {

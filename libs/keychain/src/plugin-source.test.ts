@@ -265,6 +265,13 @@ describe('source of credential plugins', () => {
     });
   }
 
+  it('takes names of object members for ordinary keys of an answer', async (t) => {
+    const auth = '"__proto__":{"username":"mallory","password":"x"},"constructor":{"username":"mallory","password":"x"}';
+    const script = `printf %s '{"kind":"CredentialProviderResponse","apiVersion":"${V1}","cacheKeyType":"Image","auth":{${auth},"*.example":{"username":"alice","password":"x"}}}'`;
+    const { users } = await subject(t, { it: script }, configOf(provider('it')));
+    assert.deepEqual(await users(lookup('a.example')), ['alice']);
+  });
+
   it('wants an absolute folder', () => {
     const { log } = collectLogs();
     assert.throws(() => new PluginSource({ configPath: '/c', binDir: 'bin', env: {}, log }), { code: 'CONFIG_INVALID' });

@@ -197,7 +197,7 @@ export class PullSecretSource implements CredentialSource {
     const isAllowed = (owner: string): boolean => allowed === undefined || allowed.has(this.#scopes.get(owner)?.namespace ?? '');
     const candidates = firstDistinct(this.#keyring.match(host, repository, isAllowed));
     if (candidates.length > 0) return { kind: 'candidates', source: this.name, candidates };
-    const where = allowed === undefined ? `${this.size} secrets` : `secrets of ${[...allowed].sort().join(', ')}`;
+    const where = allowed === undefined ? `${this.size} secrets` : `secrets of ${[...allowed].sort().join(', ') || 'no namespace'}`;
     return none(`no entry for ${host}/${repository} in ${where}`);
   }
 
