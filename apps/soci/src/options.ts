@@ -48,6 +48,7 @@ const DEFAULT_ADDRESS = '/run/containerd/containerd.sock';
 const DEFAULT_NAMESPACE = 'default';
 /** `[admin] address` of the service, where its configuration says nothing else. */
 const DEFAULT_ADMIN_ADDRESS = '/run/soci-snapshotter-grpc/admin.sock';
+export const DEFAULT_HOSTS_DIR = '/etc/containerd/certs.d';
 const DEFAULT_ROOT = '/var/lib/soci-snapshotter-grpc/';
 const CONTENT_STORES = ['soci', 'containerd'];
 
@@ -97,7 +98,7 @@ export function addRegistryOptions(command: Command): Command {
     .option('--username <user>', 'registry user, for --password-stdin')
     .option('--password-stdin', 'read the password of --user or --username from standard input')
     .option('--refresh <token>', 'refresh token for the authorization server; WARNING: visible as that of --user')
-    .option('--hosts-dir <path>', 'custom hosts configuration directory')
+    .option('--hosts-dir <path>', 'directory with a hosts.toml for each registry', DEFAULT_HOSTS_DIR)
     .option('--tlscacert <path>', 'certificate authority to trust besides those of the system')
     .option('--tlscert <path>', 'client certificate')
     .option('--tlskey <path>', 'key of the client certificate')

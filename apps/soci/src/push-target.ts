@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { describeError } from '@soci/errors';
 import { ImageReference, parseContainerdReference } from '@soci/image';
-import { proxyFromEnv, RegistryClient } from '@soci/registry';
+import { createRegistryHosts, proxyFromEnv, RegistryClient } from '@soci/registry';
 import { CliError } from './errors.ts';
-import type { RegistryOptions } from './options.ts';
+import { DEFAULT_HOSTS_DIR, type RegistryOptions } from './options.ts';
 import { registryLogin } from './registry-login.ts';
 import type { Session } from './session.ts';
 
@@ -23,6 +23,7 @@ export async function openPushTarget(name: string, options: RegistryOptions, ses
     credentials: await registryLogin(repository.host, options, session),
     log: session.log,
     proxy: proxyFromEnv(session.host.environment),
+    hosts: createRegistryHosts({ configPath: options.hostsDir ?? DEFAULT_HOSTS_DIR, log: session.log }),
     plainHttp: (host) => options.plainHttp === true && isIt(host),
     insecureTls: (host) => options.skipVerify === true && isIt(host),
     ...(options.tlscacert === undefined ? {} : { extraCa: [await readAuthority(options.tlscacert)] }),
@@ -46,7 +47,7 @@ async function readAuthority(path: string): Promise<string> {
   }
 }
 
-function warnOfIgnored({ hostsDir, tlscert, tlskey, httpDump, httpTrace }: RegistryOptions, session: Session): void {
-  const ignored = Object.entries({ 'hosts-dir': hostsDir, tlscert, tlskey, 'http-dump': httpDump, 'http-trace': httpTrace });
+function warnOfIgnored({ tlscert, tlskey, httpDump, httpTrace }: RegistryOptions, session: Session): void {
+  const ignored = Object.entries({ tlscert, tlskey, 'http-dump': httpDump, 'http-trace': httpTrace });
   for (const [name, value] of ignored) if (value !== undefined) session.warn(`--${name} has no effect`);
 }

@@ -84,6 +84,18 @@ describe('soci push', { skip: whyNot('docker-registry') }, () => {
     assert.match(await referrers.text(), new RegExp(String(index)));
   });
 
+  it('goes to the host that hosts.toml names for pushes', async () => {
+    const name = 'no-such-host.invalid';
+    const folder = join(directory, 'certs.d', name);
+    await mkdir(folder, { recursive: true });
+    const toml = `[host."http://127.0.0.1:1"]\ncapabilities = ["pull"]\n[host."http://${openRegistry.host}"]\n`;
+    await writeFile(join(folder, 'hosts.toml'), toml);
+    const run = await push(name, ['--existing-index', 'allow', '--hosts-dir', join(directory, 'certs.d')]);
+    assert.equal(run.exit, 0, run.output);
+    assert.match(run.stdout, /^pushing soci index with digest: /);
+    assert.match((await push(name, ['--hosts-dir', ''])).output, /no-such-host\.invalid/);
+  });
+
   it('finds an index that is there: warns, skips, or does not look', async () => {
     const digest = (await push(openRegistry.host, ['--quiet', '--existing-index', 'allow'])).stdout.trim();
     assert.match(digest, /^sha256:[0-9a-f]{64}$/);
