@@ -1,7 +1,7 @@
 import { join } from 'node:path';
+import { convertInProcess } from './convert-in-process.ts';
 import { sha256 } from './digest.ts';
 import { makeSmallImage } from './small-image.ts';
-import { convert } from './stack.ts';
 
 /** An image with an index. */
 export interface LazyImage {
@@ -27,7 +27,7 @@ export async function makeLazyImage(directory: string, { files = 1, sizeBytes = 
     directory,
     paths.map((path) => [{ path, sizeBytes }]),
   );
-  const layout = await convert(plain, join(directory, 'converted'), ['--min-layer-size', '0']);
+  const layout = await convertInProcess(plain, join(directory, 'converted'));
   const digests = await Promise.all(paths.map((path, index) => sha256(join(directory, `layer-${index}`, path))));
   return { layout, files: paths.map((path, index) => ({ path, digest: digests[index] ?? '' })) };
 }
