@@ -2,6 +2,7 @@ import { createFetcher, fetchService } from '@soci/fetcher';
 import { credentialChain } from '@soci/keychain';
 import { runService, untilAborted, type ServiceContext } from '@soci/process';
 import { serveGrpc } from '@soci/rpc';
+import { serveAdmin } from '@soci/status';
 
 /** Only the snapshotter's user may ask: an answer is a blob that somebody's credential was good for. */
 const SOCKET_MODE = 0o600;
@@ -14,14 +15,17 @@ const service = {
 };
 
 async function main(context: ServiceContext, signal: AbortSignal): Promise<void> {
-  const { address, log } = context;
+  const { address, config, log } = context;
   const { env } = process;
   const chain = credentialChain({ ...context, env });
   for (const link of chain.links) if ('off' in link) log.info({ source: link.name, reason: link.off }, 'credential source is off');
-  await using parts = createFetcher({ ...context, env, credentials: chain.source });
+  await using resources = new AsyncDisposableStack();
+  const { fetcher } = resources.use(createFetcher({ ...context, env, credentials: chain.source }));
+  const admin = await serveAdmin({ address: config.admin.address, sources: chain.links, log });
+  if (admin !== undefined) resources.use(admin);
   await using server = await serveGrpc({
     address,
-    services: [fetchService(parts.fetcher)],
+    services: [fetchService(fetcher)],
     log,
     socketMode: SOCKET_MODE,
     activation: { environment: env, pid: process.pid, fallbackAddress: service.defaultAddress },

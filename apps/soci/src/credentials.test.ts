@@ -3,9 +3,9 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { DockerConfigSource, identityToken, PullSecretSource, type CredentialSource } from '@soci/keychain';
+import { DockerConfigSource, identityToken, PullSecretSource, type ChainLink, type CredentialSource } from '@soci/keychain';
 import { collectLogs } from '@soci/log';
-import { serveAdmin, type ReportedSource } from '@soci/status';
+import { serveAdmin } from '@soci/status';
 import { runSoci, type Run } from './testing/run-soci.ts';
 
 const CANARY = 'c4nary/+~wing"s';
@@ -59,7 +59,7 @@ class Service {
     return source;
   }
 
-  async serve(...sources: readonly ReportedSource[]): Promise<void> {
+  async serve(...sources: readonly ChainLink[]): Promise<void> {
     const server = await serveAdmin({ address: this.address, log: this.logs.log, sources });
     this.#t.after(() => server?.stop());
   }

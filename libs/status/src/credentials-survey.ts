@@ -1,18 +1,12 @@
 import type { ImageReference } from '@soci/image';
-import { isHubHost, surveySources, type CredentialSource, type Lookup, type SourceReport as SourceAnswer } from '@soci/keychain';
+import { isHubHost, surveySources, type ChainLink, type Lookup, type SourceReport as SourceAnswer } from '@soci/keychain';
 import { verdictOf, type CredentialsReport, type SourceReport } from './credentials-report.ts';
 import { StatusError } from './errors.ts';
 import { plainText } from './plain-text.ts';
 
-/** A source of the service's chain, or the place of one that is switched off. */
-export type ReportedSource =
-  | { readonly source: CredentialSource }
-  /** `off`: which setting switches it on, e.g. `[cri_keychain] enable_keychain is false`. */
-  | { readonly name: string; readonly off: string };
-
 export interface CredentialsSurveyOptions {
   /** All there can be, in the order in which they are asked. */
-  readonly sources: readonly ReportedSource[];
+  readonly sources: readonly ChainLink[];
   /** The Kubernetes namespaces that are known to have pulled an image. */
   readonly namespacesOf?: (reference: ImageReference) => readonly string[];
   readonly nowMs?: () => number;

@@ -1,5 +1,4 @@
 export { type CredentialsReport, type SourceReport, type Verdict } from './credentials-report.ts';
-export { type ReportedSource } from './credentials-survey.ts';
 export { StatusError, type StatusErrorCode } from './errors.ts';
 export { openStatus, type CredentialsRequest, type StatusClient } from './open-status.ts';
 export { serveAdmin, type ServeAdminOptions } from './serve-admin.ts';
