@@ -1,7 +1,7 @@
 import { describeError } from '@soci/errors';
 import type { Logger } from '@soci/log';
 import type { Metrics } from '@soci/metrics';
-import { Counter, Histogram } from 'prom-client';
+import type { Counter, Histogram } from 'prom-client';
 import { BoundedMap } from './bounded-map.ts';
 import type { Answer, CredentialSource, Lookup } from './source.ts';
 import type { SourceOutcome } from './survey.ts';
@@ -27,8 +27,7 @@ const MAX_HOSTS = 512;
  */
 export function observed(source: CredentialSource, { log, metrics }: ObservedOptions): CredentialSource {
   const outcomes = new BoundedMap<string, Outcome>(MAX_HOSTS);
-  const series = metrics === undefined ? undefined : seriesOf(metrics);
-  const report = (lookup: Lookup, begin: number, outcome: Outcome, found: object): void => {
+  const report = (lookup: Lookup, series: Series | undefined, begin: number, outcome: Outcome, found: object): void => {
     const durationMs = performance.now() - begin;
     const labels = { source: source.name, outcome };
     series?.lookups.inc(labels);
@@ -50,13 +49,14 @@ export function observed(source: CredentialSource, { log, metrics }: ObservedOpt
   return {
     name: source.name,
     async resolve(lookup, signal) {
+      const series = metrics === undefined ? undefined : await seriesOf(metrics);
       const begin = performance.now();
       try {
         const answer = await source.resolve(lookup, signal);
-        report(lookup, begin, answer.kind, describeFinding(answer));
+        report(lookup, series, begin, answer.kind, describeFinding(answer));
         return answer;
       } catch (error) {
-        report(lookup, begin, signal.aborted ? 'cancelled' : 'failed', { reason: describeError(error) });
+        report(lookup, series, begin, signal.aborted ? 'cancelled' : 'failed', { reason: describeError(error) });
         throw error;
       }
     },
@@ -75,8 +75,9 @@ interface Series {
   readonly duration: Histogram<Label>;
 }
 
-/** Several sources count in the same two series. */
-function seriesOf(metrics: Metrics): Series {
+/** Several sources count in the same two series. The library is loaded when it is used: commands that look up once do without. */
+async function seriesOf(metrics: Metrics): Promise<Series> {
+  const { Counter, Histogram } = await import('prom-client');
   const lookups = metrics.getSingleMetric(LOOKUPS);
   const duration = metrics.getSingleMetric(DURATION);
   if (lookups instanceof Counter && duration instanceof Histogram) return { lookups, duration };

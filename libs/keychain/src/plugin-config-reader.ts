@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { describeError, isNotFound } from '@soci/errors';
 import { KeychainError } from './errors.ts';
-import { parsePluginConfig, type PluginProvider } from './plugin-config.ts';
+import type { PluginProvider } from './plugin-config.ts';
 import { readTrustedFile, requireTrusted, UntrustedFileError } from './trusted-file.ts';
 
 /** The providers of all files, or why there are none. The same object as long as nothing has changed. */
@@ -55,6 +55,7 @@ export class PluginConfigReader {
   }
 
   async #readFiles(signal: AbortSignal): Promise<ReadonlyMap<string, KnownFile>> {
+    const { parsePluginConfig } = await import('./plugin-config.ts'); // a parser of YAML, which most services never need
     const files = new Map<string, KnownFile>();
     for (const path of await this.#paths()) {
       const known = this.#files.get(path);
