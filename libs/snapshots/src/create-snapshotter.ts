@@ -31,6 +31,8 @@ export interface CreateSnapshotterOptions {
   readonly onBroken?: LazyStackOptions['onBroken'];
   /** Stands in for the probe of the kernel. */
   readonly probe?: LazyStackOptions['probe'];
+  /** How long Prepare waits, once for an image, for credentials that are not ready; 10 s by default. */
+  readonly notReadyWaitMs?: number;
 }
 
 /** The snapshotter, ready to be served. Ends when it is disposed of: mounts stay, for the containers that stand on them. */

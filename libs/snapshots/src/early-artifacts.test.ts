@@ -5,7 +5,7 @@ import { EarlyArtifacts } from './early-artifacts.ts';
 import type { ImageSource } from './image-planner.ts';
 
 const signal = new AbortController().signal;
-const IMAGE = { reference: 'r.example/a:1', manifestDigest: 'sha256:0', namespace: 'k8s.io' };
+const IMAGE = { reference: 'r.example/a:1', namespaces: ['team-a'] };
 const MIB = 1 << 20;
 
 function descriptor(n: number, size: number): Descriptor {

@@ -1,6 +1,5 @@
 import type { Descriptor } from '@soci/image';
-import type { BlobRequest, BlobSource } from '@soci/layer';
-import type { ImageRequest } from './image-plan.ts';
+import type { BlobRequest, BlobSource, LayerSource } from '@soci/layer';
 import type { ImageSource } from './image-planner.ts';
 
 /** What is kept in memory of layers that are fetched whole, until their turn comes: most of them are below 10 MiB. */
@@ -16,15 +15,15 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * A failure is heard of by whoever asks for the bytes.
  */
 export class EarlyArtifacts {
-  readonly #image: ImageRequest;
+  readonly #image: Pick<LayerSource, 'reference' | 'namespaces'>;
   readonly #source: ImageSource;
   readonly #signal: AbortSignal;
   readonly #bytes = new Map<string, Promise<Bytes>>();
   #keptBytes = 0;
   #ztocBytes = 0;
 
-  constructor(image: ImageRequest, source: ImageSource, signal: AbortSignal) {
-    this.#image = image;
+  constructor({ reference, namespaces }: Pick<LayerSource, 'reference' | 'namespaces'>, source: ImageSource, signal: AbortSignal) {
+    this.#image = { reference, namespaces };
     this.#source = source;
     this.#signal = signal;
   }
@@ -40,7 +39,7 @@ export class EarlyArtifacts {
   startLayer({ digest, size }: Descriptor): void {
     if (size === 0 || size > MAX_LAYER_BYTES || this.#keptBytes + size > MAX_IMAGE_BYTES || this.#bytes.has(digest)) return;
     this.#keptBytes += size;
-    const request = { reference: this.#image.reference, digest, offsetBytes: 0, lengthBytes: size, priority: 'demand' } as const;
+    const request = { ...this.#image, digest, offsetBytes: 0, lengthBytes: size, priority: 'demand' } as const;
     this.#start(digest, () => readAll(this.#source, request, this.#signal));
   }
 
@@ -82,7 +81,7 @@ export class EarlyArtifacts {
   }
 
   #readZtoc(descriptor: Descriptor, signal: AbortSignal): Promise<Bytes> {
-    return this.#source.readArtifact({ reference: this.#image.reference, namespaces: [], descriptor }, signal);
+    return this.#source.readArtifact({ ...this.#image, descriptor }, signal);
   }
 }
 

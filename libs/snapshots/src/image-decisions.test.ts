@@ -5,7 +5,8 @@ import type { ImagePlan, ImagePlanner, ImageRequest } from './image-plan.ts';
 
 const never = new AbortController().signal;
 const IMAGE: ImageRequest = { reference: 'registry.example.com/app:1', manifestDigest: 'sha256:aa', namespace: 'k8s.io' };
-const LAZY: ImagePlan = { kind: 'lazy', layers: [], prefetch: new Map() };
+const SOURCE = { reference: IMAGE.reference, repository: 'registry.example.com/app', namespaces: [] };
+const LAZY: ImagePlan = { kind: 'lazy', layers: [], prefetch: new Map(), source: SOURCE };
 const DECLINED: ImagePlan = { kind: 'declined', cause: 'failed', reason: 'registry is down' };
 
 class ScriptedPlanner implements ImagePlanner {
@@ -101,6 +102,17 @@ describe('ImageDecisions', () => {
     assert.deepEqual(await decisions.decide(IMAGE, 'b', never), { plan: DECLINED, isFirst: false });
     decisions.forget(IMAGE);
     assert.equal((await decisions.decide(IMAGE, 'b', never)).plan, LAZY);
+    assert.equal(planner.plans, 2);
+  });
+
+  it('asks afresh about an image whose name is forgotten', async () => {
+    const { decisions, planner } = make();
+    await decisions.decide(IMAGE, 'a', never);
+    decisions.forgetReference('registry.example.com/other:1');
+    await decisions.decide(IMAGE, 'b', never);
+    assert.equal(planner.plans, 1);
+    decisions.forgetReference(IMAGE.reference);
+    await decisions.decide(IMAGE, 'b', never);
     assert.equal(planner.plans, 2);
   });
 

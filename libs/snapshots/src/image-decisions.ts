@@ -20,6 +20,7 @@ const RETRY_AFTER_MS = 5_000;
 const MAX_IMAGES = 256;
 
 interface Entry {
+  readonly reference: string;
   readonly plan: Promise<ImagePlan>;
   readonly stop: AbortController;
   /** Targets that were asked for under this plan. */
@@ -70,6 +71,11 @@ export class ImageDecisions {
     this.#entries.delete(keyOf(image));
   }
 
+  /** The same for all images of a reference; whoever waits for a decision still gets it. */
+  forgetReference(reference: string): void {
+    for (const [key, entry] of this.#entries) if (entry.reference === reference) this.#entries.delete(key);
+  }
+
   #entryFor(image: ImageRequest, target: string): Entry {
     const key = keyOf(image);
     const known = this.#entries.get(key);
@@ -92,6 +98,7 @@ export class ImageDecisions {
   #start(image: ImageRequest, key: string): Entry {
     const stop = new AbortController();
     const entry: Entry = {
+      reference: image.reference,
       plan: this.#plan(image, stop.signal),
       stop,
       targets: new Set(),

@@ -1,5 +1,5 @@
 import type { Descriptor } from '@soci/image';
-import type { LayerNames } from '@soci/layer';
+import type { LayerNames, LayerSource } from '@soci/layer';
 import { LABEL } from './labels.ts';
 import type { Labels } from './snapshot.ts';
 
@@ -18,9 +18,13 @@ export interface ImageRequest {
 /** What was decided for an image as a whole. */
 export type ImagePlan =
   | {
-      readonly kind: 'lazy' /** Names to mount, lowest layer first. */;
-      readonly layers: readonly LayerNames[] /** Lists of spans to fetch early, by layer digest. */;
+      readonly kind: 'lazy';
+      /** Names to mount, lowest layer first. */
+      readonly layers: readonly LayerNames[];
+      /** Lists of spans to fetch early, by layer digest. */
       readonly prefetch: ReadonlyMap<string, Descriptor>;
+      /** Through which image the layers are read. */
+      readonly source: LayerSource;
     }
   | { readonly kind: 'declined'; readonly cause: 'no-index' | 'disabled' | 'failed'; readonly reason: string; readonly error?: unknown };
 

@@ -4,6 +4,7 @@ import type { SociIndex, ZtocEntry } from '@soci/index';
 import { LayerError, layerKey, type BlobSource, type LayerNames, type LayerPreparer, type LayerSource, type LayerStore } from '@soci/layer';
 import { EarlyArtifacts } from './early-artifacts.ts';
 import type { ImagePlan, ImagePlanner, ImageRequest } from './image-plan.ts';
+import { Patience } from './patience.ts';
 
 interface PulledImage {
   readonly reference: string;
@@ -20,13 +21,21 @@ export interface ImageSource extends BlobSource {
       readonly pullModes: { readonly sociV1: boolean; readonly sociV2: boolean };
     },
     signal: AbortSignal,
-  ): Promise<{ readonly manifest: Manifest; readonly index: SociIndex }>;
+  ): Promise<{
+    readonly manifest: Manifest;
+    readonly index: SociIndex;
+    /** Kubernetes namespaces that pull it, where pulls are seen. */
+    readonly namespaces?: readonly string[];
+  }>;
 
   /** A zTOC, checked against its digest. */
   readArtifact(
     request: PulledImage & { readonly descriptor: Pick<Descriptor, 'digest' | 'size'> },
     signal: AbortSignal,
   ): Promise<Uint8Array<ArrayBuffer>>;
+
+  /** Which Kubernetes namespaces pulled these references so far: a list for each, in their order. Left out where pulls are not seen. */
+  findNamespaces?(references: readonly string[], signal: AbortSignal): Promise<readonly (readonly string[])[]>;
 }
 
 export interface LazyImagePlannerOptions {
@@ -34,7 +43,11 @@ export interface LazyImagePlannerOptions {
   readonly store: Pick<LayerStore, 'addSource' | 'isPrepared'>;
   readonly preparer: Pick<LayerPreparer, 'prepare' | 'prepareWhole'>;
   readonly pullModes: { readonly sociV1: boolean; readonly sociV2: boolean };
+  /** How long an image is waited for whose credentials are not ready yet. */
+  readonly notReadyWaitMs?: number;
 }
+
+const NOT_READY_WAIT_MS = 10_000;
 
 /**
  * Plans images that have a SOCI index: all zTOCs are fetched at the same time, and the names of every layer made, before the first one is mounted.
@@ -47,23 +60,41 @@ export class LazyImagePlanner implements ImagePlanner {
     this.#options = options;
   }
 
+  /**
+   * Credentials that are not ready yet are waited for, once for the image as a whole; those that are refused are not: the runtime pulls the image,
+   * with credentials of its own.
+   */
   async plan(image: ImageRequest, signal: AbortSignal): Promise<ImagePlan> {
-    const { source, pullModes } = this.#options;
-    const { reference, manifestDigest, indexDigest } = image;
-    const request = { reference, namespaces: [], manifestDigest, pullModes, ...(indexDigest === undefined ? {} : { indexDigest }) };
-    try {
-      const { manifest, index } = await source.resolveImage(request, signal);
-      return { kind: 'lazy', layers: await this.#prepareTwice(image, manifest.layers, index, signal), prefetch: index.prefetch };
-    } catch (error) {
-      signal.throwIfAborted();
-      if (hasCode(error, 'NO_INDEX')) return { kind: 'declined', cause: 'no-index', reason: error.message };
-      return { kind: 'declined', cause: 'failed', reason: 'manifest, SOCI index or zTOCs cannot be used', error };
+    const { source, notReadyWaitMs = NOT_READY_WAIT_MS } = this.#options;
+    using patience = new Patience(source, notReadyWaitMs);
+    for (;;) {
+      try {
+        return await this.#plan(image, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (hasCode(error, 'NO_INDEX')) return { kind: 'declined', cause: 'no-index', reason: error.message };
+        const isNotReady = hasCode(error, 'CREDENTIALS_NOT_READY');
+        if (isNotReady && (await patience.wait(signal))) continue;
+        const reason = isNotReady
+          ? `credentials were not ready within ${notReadyWaitMs} ms`
+          : 'manifest, SOCI index or zTOCs cannot be used';
+        return { kind: 'declined', cause: 'failed', reason, error };
+      }
     }
+  }
+
+  async #plan(image: ImageRequest, signal: AbortSignal): Promise<ImagePlan> {
+    const { reference, manifestDigest, indexDigest } = image;
+    const { source: registries, pullModes } = this.#options;
+    const request = { reference, namespaces: [], manifestDigest, pullModes, ...(indexDigest === undefined ? {} : { indexDigest }) };
+    const { manifest, index, namespaces = [] } = await registries.resolveImage(request, signal);
+    const source: LayerSource = { reference, repository: parseReference(reference).name, namespaces };
+    return { kind: 'lazy', layers: await this.#prepareTwice(source, manifest.layers, index, signal), prefetch: index.prefetch, source };
   }
 
   /** A layer that was there can go in the middle, with the last snapshot of another image: it is prepared again. */
   async #prepareTwice(
-    image: ImageRequest,
+    image: LayerSource,
     layers: readonly Descriptor[],
     index: SociIndex,
     signal: AbortSignal,
@@ -78,7 +109,7 @@ export class LazyImagePlanner implements ImagePlanner {
 
   /** Layers are prepared from the lowest up: what a directory without an entry of its own looks like is found below. */
   async #prepareAll(
-    image: ImageRequest,
+    image: LayerSource,
     layers: readonly Descriptor[],
     index: SociIndex,
     signal: AbortSignal,
@@ -93,7 +124,7 @@ export class LazyImagePlanner implements ImagePlanner {
       for (const layer of layers) {
         const lowers = prepared.map((names) => names.layerKey).reverse();
         prepared.push(await this.#prepare({ image, layer, ztoc: index.ztocs.get(layer.digest), lowers, artifacts }, either));
-        store.addSource(layer.digest, sourceOf(image));
+        store.addSource(layer.digest, image);
       }
       return prepared;
     } catch (cause) {
@@ -112,7 +143,7 @@ export class LazyImagePlanner implements ImagePlanner {
     const { preparer } = this.#options;
     const { digest: layerDigest, size: sizeBytes } = layer;
     if (ztoc === undefined) {
-      return preparer.prepareWhole({ layerDigest, sizeBytes, lowers, image: sourceOf(image), source: artifacts.layerSource() }, signal);
+      return preparer.prepareWhole({ layerDigest, sizeBytes, lowers, image, source: artifacts.layerSource() }, signal);
     }
     const { descriptor } = ztoc;
     const fetch = (shared: AbortSignal): Promise<Uint8Array> => artifacts.ztoc(descriptor, shared);
@@ -121,15 +152,10 @@ export class LazyImagePlanner implements ImagePlanner {
 }
 
 interface LayerToPrepare {
-  readonly image: ImageRequest;
+  readonly image: LayerSource;
   readonly layer: Descriptor;
   readonly ztoc: ZtocEntry | undefined;
   /** Keys of the layers below, nearest first. */
   readonly lowers: readonly string[];
   readonly artifacts: EarlyArtifacts;
-}
-
-/** The Kubernetes namespaces of a pull are not known here: containerd's is another thing. */
-function sourceOf({ reference }: ImageRequest): LayerSource {
-  return { reference, repository: parseReference(reference).name, namespaces: [] };
 }

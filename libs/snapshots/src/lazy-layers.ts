@@ -46,6 +46,9 @@ export interface LazyLayers {
   /** Takes the layer's mount away; the layer itself goes with its last snapshot. An unknown id, or one that is not mounted, is no error. */
   remove(snapshotId: number): Promise<void>;
 
+  /** A snapshot has gone from the records. With the last one of an image its layers are not read through it any more. */
+  forgotten(record: SnapshotRecord): void;
+
   /** Mounts layers again after a start, from what is on disk alone; those that cannot be are left for {@link ensureMounted}. Never rejects because of one. */
   restore(snapshots: readonly LazySnapshot[], signal: AbortSignal): Promise<void>;
 

@@ -20,9 +20,9 @@ export interface LazySnapshotsOptions {
   readonly decisions: ImageDecisions;
   readonly served: ServedLayers;
   readonly mounts: LayerMounts;
-  readonly store: Pick<LayerStore, 'names' | 'namesChecksums'>;
+  readonly store: Pick<LayerStore, 'names' | 'namesChecksums' | 'addSource' | 'removeReference' | 'images'>;
   /** Where a snapshot whose image was planned anew is noted. */
-  readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list'>;
+  readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list' | 'hasImage'>;
   readonly directories: SnapshotDirectories;
   readonly log: Logger;
   /** Where lists of spans are fetched early. */
@@ -62,7 +62,7 @@ export class LazySnapshots implements LazyLayers {
   }
 
   async prepare({ snapshotId, target, namespace, labels, chain, directory }: LazyRequest, signal: AbortSignal): Promise<LazyOutcome> {
-    const { decisions, prefetch } = this.#options;
+    const { decisions, prefetch, served, store } = this.#options;
     const named = imageOfLabels(labels, namespace);
     if ('missing' in named) return { kind: 'declined', cause: 'failed', reason: `label ${named.missing} is missing`, level: 'warn' };
     const { image, layerDigest } = named;
@@ -73,8 +73,10 @@ export class LazySnapshots implements LazyLayers {
       if (names === undefined) return this.#decline(image, `layer ${layerDigest} is not one of the image`, undefined);
       try {
         await this.#mount(snapshotId, names, directory, signal);
+        store.addSource(layerDigest, plan.source); // an image of this name may have been removed since the plan was made
+        if (isFirst) served.retry(plan.source);
         const artifact = plan.prefetch.get(layerDigest);
-        if (artifact !== undefined) prefetch?.start(image, names, artifact);
+        if (artifact !== undefined) prefetch?.start(plan.source, names, artifact);
         return { kind: 'lazy', labels: namesLabel(names) };
       } catch (error) {
         await this.remove(snapshotId);
@@ -98,6 +100,11 @@ export class LazySnapshots implements LazyLayers {
     await served.release(snapshotId);
   }
 
+  forgotten({ labels }: SnapshotRecord): void {
+    const reference = labels[LABEL.imageRef];
+    if (reference !== undefined) this.#forgetUnused(reference);
+  }
+
   async restore(snapshots: readonly LazySnapshot[], signal: AbortSignal): Promise<void> {
     const { mounts, served, store, directories } = this.#options;
     const namesOf = new Map(snapshots.map(({ record, directory }) => [directory, namesOfLabels(record.labels, store)]));
@@ -111,6 +118,7 @@ export class LazySnapshots implements LazyLayers {
     };
     await Promise.all(Array.from({ length: MAX_RESTORES }, worker));
     await served.deleteUnused(new Set([...namesOf.values()].flatMap((names) => names?.layerKey ?? [])));
+    for (const { reference } of store.images()) this.#forgetUnused(reference);
   }
 
   async cleanup(signal: AbortSignal): Promise<void> {
@@ -171,6 +179,14 @@ export class LazySnapshots implements LazyLayers {
     if (names === undefined) throw new SnapshotError('UNAVAILABLE', `snapshot ${snapshotId}: its layer is not on disk`);
     await checkNames(names);
     await this.#mount(snapshotId, names, directory, signal);
+  }
+
+  /** Without a snapshot of its name an image is none of ours: to be read again it has to be pulled again. */
+  #forgetUnused(reference: string): void {
+    const { metadata, store, decisions } = this.#options;
+    if (metadata.hasImage(reference)) return;
+    store.removeReference(reference);
+    decisions.forgetReference(reference);
   }
 
   #decline(image: ImageRequest, reason: string, error: unknown): LazyOutcome {

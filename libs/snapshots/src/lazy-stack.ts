@@ -23,6 +23,7 @@ import { LayerMounts, type MountCalls } from './layer-mounts.ts';
 import { LazySnapshots } from './lazy-snapshots.ts';
 import type { MetadataStore } from './metadata-store.ts';
 import { Prefetch } from './prefetch.ts';
+import { PullNamespaces } from './pull-namespaces.ts';
 import { ServedLayers, type Serving } from './served-layers.ts';
 import type { SnapshotDirectories } from './snapshot-directories.ts';
 
@@ -36,7 +37,7 @@ export interface LazyStackOptions {
   readonly fuse: InheritedFuse;
   readonly source: ImageSource;
   readonly config: SnapshotterConfig;
-  readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list'>;
+  readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list' | 'hasImage'>;
   readonly directories: SnapshotDirectories;
   readonly calls: MountCalls;
   readonly log: Logger;
@@ -44,6 +45,8 @@ export interface LazyStackOptions {
   readonly onBroken?: ((error: Error) => void) | undefined;
   /** Whether the kernel serves layers rightly; tried out at every start. */
   readonly probe?: ((signal: AbortSignal) => Promise<Pick<KernelProbe, 'mode' | 'reason'>>) | undefined;
+  /** See `LazyImagePlannerOptions`. */
+  readonly notReadyWaitMs?: number;
 }
 
 /** Everything that serves layers lazily, put together. */
@@ -65,6 +68,7 @@ export async function openLazyStack(options: LazyStackOptions, signal: AbortSign
   const served = new ServedLayers({ store, preparer, serving: started.serving });
   resources.defer(() => served.close());
   const prefetch = config.prefetch.enable ? resources.use(new Prefetch({ source: options.source, served, log })) : undefined;
+  resources.use(new PullNamespaces({ source: options.source, store, log }));
   resources.use(started.threads); // ended first: they read the files that are closed then
   const planner = started.mode.mode === 'plain' ? plainPlanner(started.mode.reason) : lazyPlanner(options, store, preparer);
   const decisions = new ImageDecisions({ planner, timeoutMs: config.mountTimeoutSec * 1000 });
@@ -129,9 +133,10 @@ function engineOptions({
   };
 }
 
-function lazyPlanner({ source, config }: LazyStackOptions, store: LayerStore, preparer: LayerPreparer): ImagePlanner {
+function lazyPlanner({ source, config, notReadyWaitMs }: LazyStackOptions, store: LayerStore, preparer: LayerPreparer): ImagePlanner {
   const { sociV1, sociV2 } = config.pullModes;
-  return new LazyImagePlanner({ source, store, preparer, pullModes: { sociV1: sociV1.enable, sociV2: sociV2.enable } });
+  const pullModes = { sociV1: sociV1.enable, sociV2: sociV2.enable };
+  return new LazyImagePlanner({ source, store, preparer, pullModes, ...(notReadyWaitMs === undefined ? {} : { notReadyWaitMs }) });
 }
 
 function plainPlanner(reason: string): ImagePlanner {

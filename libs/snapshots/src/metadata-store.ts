@@ -44,6 +44,9 @@ export interface MetadataStore extends Disposable {
   /** All snapshots in the byte order of their names. */
   list(): readonly SnapshotRecord[];
 
+  /** Whether a snapshot has this value for the label that names its image. */
+  hasImage(reference: string): boolean;
+
   /** Ancestors, nearest first. */
   ancestors(id: number): readonly SnapshotRecord[];
 

@@ -5,7 +5,7 @@ import type { LayerNames } from '@soci/layer';
 import { collectLogs } from '@soci/log';
 import { Prefetch } from './prefetch.ts';
 
-const IMAGE = { reference: 'r.example/a:1', manifestDigest: 'sha256:0', namespace: 'k8s.io' };
+const IMAGE = { reference: 'r.example/a:1', repository: 'r.example/a', namespaces: ['team-a'] };
 const NAMES: LayerNames = { slot: 1, layerKey: 'key', layerDigest: 'sha256:1', impliedKey: '0', path: '/none' };
 
 function descriptor(size: number): Descriptor {

@@ -1,9 +1,8 @@
 import type { Descriptor } from '@soci/image';
 import { countSpans, MAX_PREFETCH_BYTES, mergeSpans, parsePrefetch } from '@soci/index';
-import type { LayerNames } from '@soci/layer';
+import type { LayerNames, LayerSource } from '@soci/layer';
 import type { Logger } from '@soci/log';
 import { SnapshotError } from './errors.ts';
-import type { ImageRequest } from './image-plan.ts';
 import type { ImageSource } from './image-planner.ts';
 import type { ServedLayers } from './served-layers.ts';
 
@@ -26,7 +25,7 @@ export class Prefetch implements AsyncDisposable {
   }
 
   /** @param artifact the list of spans, of the layer that was just mounted */
-  start(image: ImageRequest, names: LayerNames, artifact: Descriptor): void {
+  start(image: LayerSource, names: LayerNames, artifact: Descriptor): void {
     const task = this.#load(image, names, artifact)
       .catch((error: unknown) => {
         if (this.#stop.signal.aborted) return;
@@ -41,12 +40,12 @@ export class Prefetch implements AsyncDisposable {
     await Promise.all(this.#running);
   }
 
-  async #load({ reference }: ImageRequest, { layerKey, layerDigest }: LayerNames, descriptor: Descriptor): Promise<void> {
+  async #load({ reference, namespaces }: LayerSource, { layerKey, layerDigest }: LayerNames, descriptor: Descriptor): Promise<void> {
     const { source, served, log } = this.#options;
     if (descriptor.size > MAX_PREFETCH_BYTES) throw new SnapshotError('INVALID_ARGUMENT', `prefetch artifact of ${descriptor.size} bytes`);
     log.info({ layerDigest }, `Loading prefetch artifact ${descriptor.digest}`);
     const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(DEADLINE_MS)]);
-    const spans = mergeSpans(parsePrefetch(await source.readArtifact({ reference, namespaces: [], descriptor }, signal)));
+    const spans = mergeSpans(parsePrefetch(await source.readArtifact({ reference, namespaces, descriptor }, signal)));
     for (const { startSpan, endSpan } of spans) served.prefetch(layerKey, startSpan, endSpan);
     log.info({ layerDigest, spans: countSpans(spans) }, `Successfully loaded prefetch artifact with ${spans.length} span ranges`);
   }

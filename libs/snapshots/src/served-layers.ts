@@ -8,6 +8,7 @@ import {
   type LayerEngine,
   type LayerNames,
   type LayerPreparer,
+  type LayerSource,
   type LayerStore,
 } from '@soci/layer';
 import { SnapshotError } from './errors.ts';
@@ -22,7 +23,7 @@ export interface ServedLayersOptions {
 }
 
 export interface Serving {
-  readonly engine: Pick<LayerEngine, 'attach' | 'detach' | 'prefetch'>;
+  readonly engine: Pick<LayerEngine, 'attach' | 'detach' | 'prefetch' | 'retryNow'>;
   readonly fuse: Pick<FlatFuse, 'addSlot' | 'removeSlot' | 'namesPath' | 'bytesPath'>;
 }
 
@@ -107,6 +108,11 @@ export class ServedLayers {
   prefetch(layerKey: string, firstSpan: number, lastSpan: number): void {
     const served = this.#served.get(layerKey);
     if (served !== undefined) this.#options.serving?.engine.prefetch(served.layer, firstSpan, lastSpan);
+  }
+
+  /** Reads that wait for layers of an image are tried again: it was just planned, so it can be read. */
+  retry({ reference }: LayerSource): void {
+    this.#options.serving?.engine.retryNow((source) => source.reference === reference);
   }
 
   /** Closes all files, after the serving threads have ended. Nothing on disk is deleted. */

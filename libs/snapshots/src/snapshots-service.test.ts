@@ -18,9 +18,10 @@ import { SqliteMetadataStore } from './sqlite-metadata-store.ts';
 const TARGET = `sha256:${'2'.repeat(64)}`;
 
 /** Never answers until it is cancelled. */
-const slowLayers: Pick<LazyLayers, 'prepare' | 'remove' | 'cleanup'> = {
+const slowLayers: Pick<LazyLayers, 'prepare' | 'remove' | 'forgotten' | 'cleanup'> = {
   prepare: (_request, signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
   remove: () => Promise.resolve(),
+  forgotten: () => undefined,
   cleanup: () => Promise.resolve(),
 };
 

@@ -8,6 +8,7 @@ import { collectLogs, type LogCollector } from '@soci/log';
 import type { FileSystemCalls } from './file-system-calls.ts';
 import { LABEL } from './labels.ts';
 import type { LazyLayers, LazyOutcome, LazyRequest } from './lazy-layers.ts';
+import type { SnapshotRecord } from './snapshot.ts';
 import { SnapshotDirectories } from './snapshot-directories.ts';
 import { Snapshotter } from './snapshotter.ts';
 import { SqliteMetadataStore } from './sqlite-metadata-store.ts';
@@ -21,6 +22,7 @@ class ScriptedLayers implements LazyLayers {
   readonly requests: LazyRequest[] = [];
   readonly mounted = new Set<number>();
   readonly broken = new Set<number>();
+  readonly forgottenNames: string[] = [];
   answer: (request: LazyRequest, signal: AbortSignal) => Promise<LazyOutcome> = () => Promise.resolve({ kind: 'lazy' });
 
   async prepare(request: LazyRequest, aborted: AbortSignal): Promise<LazyOutcome> {
@@ -33,6 +35,10 @@ class ScriptedLayers implements LazyLayers {
   remove(snapshotId: number): Promise<void> {
     this.mounted.delete(snapshotId);
     return Promise.resolve();
+  }
+
+  forgotten({ name }: SnapshotRecord): void {
+    this.forgottenNames.push(name);
   }
 
   restore(): Promise<void> {
@@ -280,6 +286,16 @@ describe('Snapshotter: layers of images', () => {
       lazy.requests.map(({ namespace }) => namespace),
       ['ns-a', 'ns-b'],
     );
+  });
+
+  it('says which snapshots are gone, also of a call that failed', async (t) => {
+    const { snapshotter, lazy } = await start(t);
+    await snapshotter.prepare({ key: 'a', parent: '', labels: {} }, signal);
+    await snapshotter.remove('a', signal);
+    lazy.answer = () => Promise.reject(new Error('broken'));
+    await assert.rejects(snapshotter.prepare({ key: 'k8s.io/1/b', parent: '', labels: LAYER_LABELS }, signal), /broken/);
+    assert.deepEqual(lazy.forgottenNames, ['a', 'k8s.io/1/b']);
+    await assert.rejects(snapshotter.remove('none', signal), { code: 'NOT_FOUND' });
   });
 
   it('lets other calls through while a layer is being prepared', async (t) => {

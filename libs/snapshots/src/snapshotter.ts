@@ -93,7 +93,7 @@ export class Snapshotter {
   /** Forgets a snapshot; its directory goes with the next {@link cleanup}. */
   remove(key: string, signal: AbortSignal): Promise<void> {
     this.#options.log.debug({ key }, 'remove');
-    return this.#locks.run(key, signal, () => Promise.resolve(void this.#options.store.remove(key)));
+    return this.#locks.run(key, signal, () => Promise.try(() => this.#forget(key)));
   }
 
   stat(key: string): SnapshotInfo {
@@ -216,11 +216,17 @@ export class Snapshotter {
     const current = store.get(name);
     if (current?.id !== id || current.kind !== kind) return; // it has become another snapshot: a committed layer
     try {
-      store.remove(name);
+      this.#forget(name);
       await this.#removeDirectory(String(id));
     } catch (error) {
       log.warn({ key: name, snapshotId: id, error }, 'snapshot of a failed call not removed');
     }
+  }
+
+  #forget(name: string): void {
+    const { store, lazy } = this.#options;
+    const record = store.remove(name);
+    lazy?.forgotten(record);
   }
 
   async #removeLeftovers(signal: AbortSignal): Promise<void> {

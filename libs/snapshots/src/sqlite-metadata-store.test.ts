@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import type { SnapshotErrorCode } from './errors.ts';
-import { toLabels } from './labels.ts';
+import { LABEL, toLabels } from './labels.ts';
 import type { NewSnapshot } from './metadata-store.ts';
 import { NO_USAGE } from './snapshot.ts';
 import { SqliteMetadataStore } from './sqlite-metadata-store.ts';
@@ -181,6 +181,17 @@ describe('SqliteMetadataStore', () => {
       store.ancestors(store.get('a')?.id ?? 0).map(({ name }) => name),
       ['A', 'é', 'z'],
     );
+  });
+
+  it('tells whether a snapshot of an image is left, however many there are', async (t) => {
+    const store = await openStore(t);
+    for (const key of ['a', 'b']) store.create(active(key, '', { [LABEL.imageRef]: 'r.example/a:1' }), nowhere);
+    store.create(active('c', '', { other: 'r.example/c:1' }), nowhere);
+    assert.deepEqual([store.hasImage('r.example/a:1'), store.hasImage('r.example/c:1')], [true, false]);
+    store.remove('a');
+    assert.ok(store.hasImage('r.example/a:1'));
+    store.remove('b');
+    assert.ok(!store.hasImage('r.example/a:1'));
   });
 
   it('drops labels without a value and refuses those that are too long or too many', async (t) => {

@@ -115,6 +115,10 @@ export class SqliteMetadataStore implements MetadataStore {
     return this.#statements.all.all().map((row) => toRecord(row, toLabels(labels.get(Number(row['id'])) ?? [])));
   }
 
+  hasImage(reference: string): boolean {
+    return this.#statements.hasImage.get(reference) !== undefined;
+  }
+
   ancestors(id: number): readonly SnapshotRecord[] {
     return this.#statements.ancestors.all(id).map((row) => toRecord(row, this.#labels(Number(row['id']))));
   }

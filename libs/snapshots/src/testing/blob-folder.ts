@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseManifest } from '@soci/image';
 import { parseSociIndex } from '@soci/index';
-import type { BlobRequest } from '@soci/layer';
+import type { BlobRequest, BlobSourceChange } from '@soci/layer';
 import type { ImageSource } from '../image-planner.ts';
 
 type ResolveRequest = Parameters<ImageSource['resolveImage']>[0];
@@ -25,8 +25,15 @@ export class BlobFolder implements ImageSource {
   readonly asked: string[] = [];
   isDown = false;
   hasIndex = true;
+  /** Code of the error in place of every answer, for one reference or all. */
+  fault: (reference: string) => string | undefined = () => undefined;
+  /** Kubernetes namespaces that pulled any image. */
+  namespaces: readonly string[] = [];
+  /** References and namespaces of reads of layers. */
+  readonly reads: { readonly reference: string; readonly namespaces: readonly string[] }[] = [];
   readonly folder: string;
   readonly #indexDigest: string;
+  readonly #listeners = new Set<(change: BlobSourceChange) => void>();
 
   private constructor(folder: string, manifestDigest: string, indexDigest: string, layers: readonly string[]) {
     this.folder = folder;
@@ -50,24 +57,41 @@ export class BlobFolder implements ImageSource {
     );
   }
 
-  async resolveImage({ manifestDigest }: ResolveRequest): ReturnType<ImageSource['resolveImage']> {
-    this.#ask('resolve');
+  async resolveImage({ reference, manifestDigest }: ResolveRequest): ReturnType<ImageSource['resolveImage']> {
+    this.#ask('resolve', reference);
     if (!this.hasIndex) throw new SourceError('NO_INDEX', 'the manifest names no index');
-    return { manifest: parseManifest(await this.#blob(manifestDigest)), index: parseSociIndex(await this.#blob(this.#indexDigest)) };
+    const [manifest, index] = [await this.#blob(manifestDigest), await this.#blob(this.#indexDigest)];
+    return { manifest: parseManifest(manifest), index: parseSociIndex(index), namespaces: this.namespaces };
   }
 
-  async readArtifact({ descriptor: { digest } }: ArtifactRequest): Promise<Uint8Array<ArrayBuffer>> {
-    this.#ask(`artifact ${digest}`);
+  async readArtifact({ reference, descriptor: { digest } }: ArtifactRequest): Promise<Uint8Array<ArrayBuffer>> {
+    this.#ask(`artifact ${digest}`, reference);
     return new Uint8Array(await this.#blob(digest));
   }
 
-  async *read({ digest, offsetBytes, lengthBytes }: BlobRequest): AsyncGenerator<Uint8Array> {
-    this.#ask(`read ${digest}`);
+  async *read({ reference, namespaces = [], digest, offsetBytes, lengthBytes }: BlobRequest): AsyncGenerator<Uint8Array> {
+    this.reads.push({ reference, namespaces });
+    this.#ask(`read ${digest}`, reference);
     yield new Uint8Array((await this.#blob(digest)).subarray(offsetBytes, offsetBytes + lengthBytes));
   }
 
-  #ask(what: string): void {
+  findNamespaces(references: readonly string[]): Promise<readonly (readonly string[])[]> {
+    return Promise.resolve(references.map(() => this.namespaces));
+  }
+
+  onChange(listener: (change: BlobSourceChange) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  tell(change: BlobSourceChange = {}): void {
+    for (const listener of this.#listeners) listener(change);
+  }
+
+  #ask(what: string, reference: string): void {
     this.asked.push(what);
+    const code = this.fault(reference);
+    if (code !== undefined) throw new SourceError(code, `${reference}: ${code}`);
     if (this.isDown) throw new SourceError('UNREACHABLE', 'connect 127.0.0.1:5000: refused');
   }
 
