@@ -28,11 +28,14 @@ export interface ApiRequest {
 interface Connections {
   readonly material: readonly (Buffer | undefined)[];
   readonly dispatcher: Dispatcher;
+  readonly sinceMs: number;
 }
 
 /** Short, so that a server that comes back behind a silent address is found within seconds. */
 const CONNECT_TIMEOUT_MS = 4_000;
 const KEEP_ALIVE_DELAY_MS = 30_000;
+/** Many requests fail together when a server goes away: one renewal is for all of them. */
+const RENEW_AFTER_MS = 1_000;
 const MAX_STATUS_BYTES = 64 * 1024;
 const MAX_RETRY_AFTER_MS = 30_000;
 
@@ -52,7 +55,7 @@ export class ApiClient implements AsyncDisposable {
 
   /**
    * @returns the body of a 200; to be read to its end, or destroyed
-   * @throws {SecretsError} `LOGIN_FAILED`, `UNREACHABLE`, and by status `DENIED`, `GONE`, `API_FAILED`
+   * @throws {SecretsError} `LOGIN_FAILED`, `UNREACHABLE`, and by status `DENIED`, `GONE`, `BUSY`, `API_FAILED`
    */
   async get({ path, answerTimeoutMs, idleTimeoutMs }: ApiRequest, signal: AbortSignal): Promise<Dispatcher.ResponseData['body']> {
     const { target, login, userAgent } = this.#options;
@@ -82,6 +85,14 @@ export class ApiClient implements AsyncDisposable {
     throw await refusal(target.server.url, answer);
   }
 
+  /** Something went wrong with a connection: others that are idle may be as dead, so the next request makes one of its own. */
+  distrust(): void {
+    const held = this.#connections;
+    if (held === undefined || performance.now() - held.sinceMs < RENEW_AFTER_MS) return;
+    this.#connections = undefined;
+    this.#closeWhenIdle(held.dispatcher);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#connections?.dispatcher.destroy();
     this.#connections = undefined;
@@ -93,9 +104,14 @@ export class ApiClient implements AsyncDisposable {
     const held = this.#connections;
     if (held !== undefined && held.material.every((bytes, i) => isSame(bytes, material[i]))) return held.dispatcher;
     const dispatcher = this.#connect(authority, certificate, key);
-    this.#connections = { material, dispatcher };
-    held?.dispatcher.close().catch((error: unknown) => this.#options.log.debug({ error }, 'closing connections failed'));
+    this.#connections = { material, dispatcher, sinceMs: performance.now() };
+    if (held !== undefined) this.#closeWhenIdle(held.dispatcher);
     return dispatcher;
+  }
+
+  /** Requests under way go on, at most for as long as a watch lasts. */
+  #closeWhenIdle(dispatcher: Dispatcher): void {
+    dispatcher.close().catch((error: unknown) => this.#options.log.debug({ error }, 'closing connections failed'));
   }
 
   #connect(authority: Buffer | undefined, certificate: Buffer | undefined, key: Buffer | undefined): Dispatcher {
@@ -130,9 +146,10 @@ export function statusError(server: string, code: number, document: unknown, ret
   return new SecretsError(codeOf(effective), message, retryAfterMs > 0 ? { retryAfterMs } : {});
 }
 
-function codeOf(status: number): 'DENIED' | 'GONE' | 'API_FAILED' {
+function codeOf(status: number): 'DENIED' | 'GONE' | 'BUSY' | 'API_FAILED' {
   if (status === 401 || status === 403) return 'DENIED';
-  return status === 410 ? 'GONE' : 'API_FAILED';
+  if (status === 410) return 'GONE';
+  return status === 429 ? 'BUSY' : 'API_FAILED';
 }
 
 /**

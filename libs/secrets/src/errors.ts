@@ -7,6 +7,7 @@ export type SecretsErrorCode =
   | 'UNREACHABLE' // no connection, no answer in time, or one that was cut
   | 'DENIED' // 401 or 403
   | 'GONE' // the resource version is no longer known
+  | 'BUSY' // 429: it wants fewer requests
   | 'API_FAILED' // any other status
   | 'ANSWER_TOO_LARGE'
   | 'ANSWER_INVALID';

@@ -143,7 +143,7 @@ export class SecretFeed {
   }
 
   #watchFailed(error: unknown, openedAt: number | undefined): number {
-    const { scope, problems, counters, timings } = this.#options;
+    const { scope, api, problems, counters, timings } = this.#options;
     if (openedAt !== undefined && performance.now() - openedAt >= GOOD_WATCH_MS) this.#settle();
     if (hasCode(error, 'GONE')) {
       counters.relists.gone++;
@@ -156,23 +156,25 @@ export class SecretFeed {
       problems.report(scope, 'watch', error);
       return timings.relistMs * (1 - Math.random() / 2);
     }
-    if (openedAt === undefined && hasCode(error, 'UNREACHABLE')) {
-      // Who comes up again may have another history, and nothing in a watch would tell.
+    if (openedAt === undefined && hasCode(error, 'UNREACHABLE', 'API_FAILED')) {
+      // It was away, or is behind a balancer that says so. Who comes up again may have another history, and nothing in a watch would tell.
       counters.relists.outage++;
       this.#version = undefined;
     } else if (hasCode(error, 'ANSWER_TOO_LARGE', 'ANSWER_INVALID')) {
       counters.relists.broken++;
       this.#version = undefined;
     } else if (openedAt !== undefined) {
+      api.distrust();
       return this.#failures.next(); // cut, which is nothing to speak of: the next try shows whether more is wrong
     }
     return this.#failed('watch', error);
   }
 
   #failed(verb: Verb, error: unknown): number {
-    const { scope, problems, counters } = this.#options;
+    const { scope, api, problems, counters } = this.#options;
     const failure = error instanceof SecretsError ? error : new SecretsError('API_FAILED', `${verb}: failed`, { cause: error });
     counters.failed(failure.code);
+    if (failure.code === 'UNREACHABLE') api.distrust();
     problems.report(scope, verb, failure);
     const delayMs = failure.code === 'DENIED' ? this.#refusals.next() : this.#failures.next();
     return Math.max(delayMs, failure.retryAfterMs ?? 0);

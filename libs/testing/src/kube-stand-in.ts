@@ -142,9 +142,8 @@ export class KubeStandIn implements AsyncDisposable {
     else if (status >= 300) throw new Error(`PUT ${list}/${name}: ${status}`);
   }
 
-  /** Versions given until now are too old for a watch; those that are open go on. */
+  /** Versions given until now are too old for a watch, save the last one; those that are open go on. */
   compact(): void {
-    this.#store.touch();
     this.#store.compact();
     this.#remainders.clear();
   }

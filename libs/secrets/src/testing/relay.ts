@@ -71,7 +71,7 @@ export class Relay implements AsyncDisposable {
         .on('error', () => undefined)
         .on('close', () => {
           this.#sockets.delete(target);
-          client.destroy();
+          if (!this.#isHolding) client.destroy();
         });
       client.on('close', () => target.destroy());
       client.pipe(target).pipe(client);
