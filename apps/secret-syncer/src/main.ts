@@ -1,1 +1,35 @@
-export {};
+import { PullSecretSource } from '@soci/keychain';
+import { runService, untilAborted, type ServiceContext } from '@soci/process';
+import { serveGrpc } from '@soci/rpc';
+import { SecretsSync, type SecretsState } from '@soci/secrets';
+
+const SOCKET_MODE = 0o600;
+
+const service = {
+  name: 'soci-secret-syncer',
+  about: 'follows the registry credentials that a Kubernetes cluster keeps in secrets',
+  defaultAddress: '/run/soci-snapshotter-grpc/secret-syncer.sock',
+  graceMs: 5_000,
+};
+
+async function main({ config, address, log, userAgent }: ServiceContext, signal: AbortSignal): Promise<void> {
+  const { enableKeychain, kubeconfigPath, namespaces } = config.kubeconfigKeychain;
+  const source = new PullSecretSource({ log, isolation: config.credentials.isolation });
+  await using sync = new SecretsSync({ source, kubeconfigPath, namespaces, env: process.env, userAgent, log });
+  await using server = await serveGrpc({
+    address,
+    services: [],
+    log,
+    socketMode: SOCKET_MODE,
+    activation: { environment: process.env, pid: process.pid, fallbackAddress: service.defaultAddress },
+  });
+  const tellHealth = ({ kind }: Pick<SecretsState, 'kind'>): void => server.health.set('', kind === 'synced');
+  tellHealth(sync.state);
+  sync.onChange(tellHealth); // for as long as both are there
+  if (enableKeychain) sync.start();
+  else log.warn('kubeconfig_keychain enable_keychain is false: no secrets are followed');
+  log.info({ address: server.address }, 'soci-secret-syncer successfully started');
+  await untilAborted(signal);
+}
+
+await runService(service, process.argv.slice(2), process.env, main);
