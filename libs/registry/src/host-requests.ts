@@ -5,7 +5,7 @@ import { judgeAnswer, type Answered, type Judgement } from './judge.ts';
 import { nextHop } from './redirects.ts';
 import { readErrorAnswer } from './registry-answer.ts';
 import type { RegistryHost } from './registry-host.ts';
-import type { RegistryCall, Reply } from './requests.ts';
+import type { RegistryCall } from './requests.ts';
 import type { RepeatableRequest, RetryingSender } from './retry.ts';
 import { refusedError, statusError } from './status-error.ts';
 import type { HttpResponse } from './transport.ts';
@@ -16,6 +16,13 @@ export interface HostRequestsOptions {
   readonly clock: Clock;
   readonly userAgent: string;
   readonly isPlainHttp: (host: string) => boolean;
+}
+
+/** An answer, the address it came from, after redirects, and the host that was asked. */
+export interface HostReply {
+  readonly response: HttpResponse;
+  readonly url: URL;
+  readonly via: RegistryHost;
 }
 
 interface HostErrand extends Errand {
@@ -40,12 +47,12 @@ export class HostRequests {
    * @returns an answer with one of the expected statuses, or a redirect where that is an answer
    * @throws {RegistryError} the message does not name what was asked for, nor of whom
    */
-  async perform(call: RegistryCall, via: RegistryHost, namespaces: readonly string[], signal: AbortSignal): Promise<Reply> {
+  async perform(call: RegistryCall, via: RegistryHost, namespaces: readonly string[], signal: AbortSignal): Promise<HostReply> {
     const { reference, scopes } = call;
     const errand: HostErrand = { via, host: via.credentialHost, registry: via.base, reference, namespaces, scopes };
     for (let round = 0; ; round++) {
       const leg = await this.#authorized(call, errand, 0, signal);
-      if (leg.answer === undefined) return { ...leg, via };
+      if (leg.answer === undefined) return { response: leg.response, url: leg.url, via };
       const isAddressExpired = leg.answer.isAddressExpired || (leg.isForeign && (leg.status === 401 || leg.status === 403));
       if (!isAddressExpired || round > 0) throw statusError(leg.status, leg.answer, leg.isForeign ? leg.url : undefined);
     }

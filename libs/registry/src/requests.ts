@@ -1,7 +1,7 @@
 import { hasCode } from '@soci/errors';
 import type { ImageReference } from '@soci/image';
 import { RegistryError } from './errors.ts';
-import type { HostRequests } from './host-requests.ts';
+import type { HostReply, HostRequests } from './host-requests.ts';
 import type { HostRoutes } from './host-routes.ts';
 import type { Capability, RegistryHost } from './registry-host.ts';
 import type { RepeatableRequest } from './retry.ts';
@@ -40,11 +40,11 @@ export interface RegistryCall {
   readonly isRedirectAnswer?: boolean;
 }
 
-/** An answer, the address it came from, after redirects, and the host that was asked. */
-export interface Reply {
-  readonly response: HttpResponse;
-  readonly url: URL;
-  readonly via: RegistryHost;
+export interface Reply extends HostReply {
+  /** The host as it is configured, however it was spoken to. */
+  readonly route: RegistryHost;
+  /** Whether another host could be asked instead. */
+  readonly hasNext: boolean;
 }
 
 export interface RequestsOptions {
@@ -100,7 +100,7 @@ export class RegistryRequests {
       try {
         const reply = isLast ? await this.#at(via, call, signal) : await this.#tryAt(via, call, signal);
         routes.worked(via, content, at === 0);
-        return reply;
+        return { ...reply, route: via, hasNext: !isLast };
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof RegistryError)) throw error;
@@ -112,19 +112,19 @@ export class RegistryRequests {
   }
 
   /** The connection broke in the middle of an answer: the rest is better asked of another host, if there is one. */
-  brokeOff({ via }: Pick<Reply, 'via'>, call: RegistryCall, error: unknown): void {
-    this.#options.routes.failed(via, error, contentKey(call));
+  brokeOff({ route, hasNext }: Reply, call: RegistryCall, error: unknown): void {
+    if (hasNext) this.#options.routes.failed(route, error, contentKey(call));
   }
 
   /** One attempt, and only an answer that is a success counts. */
-  async #tryAt(via: RegistryHost, call: RegistryCall, signal: AbortSignal): Promise<Reply> {
+  async #tryAt(via: RegistryHost, call: RegistryCall, signal: AbortSignal): Promise<HostReply> {
     const reply = await this.#at(via, { ...call, once: true, expect: call.expect.filter((status) => status < 400) }, signal);
     if (call.isUsable?.(reply.response) ?? true) return reply;
     reply.response.body.discard();
     throw new RegistryError('PROTOCOL', `the answer (${reply.response.status}) is of no use`, { status: reply.response.status });
   }
 
-  async #at(via: RegistryHost, call: RegistryCall, signal: AbortSignal): Promise<Reply> {
+  async #at(via: RegistryHost, call: RegistryCall, signal: AbortSignal): Promise<HostReply> {
     const { hosts, routes } = this.#options;
     const spoken = routes.spokenTo(via);
     try {

@@ -81,7 +81,7 @@ function isHopeless(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined;
   return (
     !hasCode(error, 'UNREACHABLE', 'TIMEOUT') ||
-    hasCode(cause, 'ENOTFOUND', 'ERR_SSL_WRONG_VERSION_NUMBER') || // the latter: plain HTTP behind the port
+    hasCode(cause, 'ENOTFOUND', 'UND_ERR_HEADERS_OVERFLOW', 'ERR_SSL_WRONG_VERSION_NUMBER') || // the last: plain HTTP behind the port
     (cause instanceof Error && 'code' in cause && TRUST_CODES.test(String(cause.code)))
   );
 }
