@@ -1,2 +1,2 @@
 export { createMetrics, type Metrics } from './metrics.ts';
-export { serveMetrics, type MetricsServer } from './serve-metrics.ts';
+export { serveMetrics, type MetricsServer, type RouteAnswer, type Routes, type ServeMetricsOptions } from './serve-metrics.ts';
