@@ -15,7 +15,11 @@ export interface FileSpec {
  * An image for tests: a base layer with busybox, and one layer of noise for each given list of files.
  * @returns the folder of the layout
  */
-export async function makeSmallImage(directory: string, layers: readonly (readonly FileSpec[])[]): Promise<string> {
+export async function makeSmallImage(
+  directory: string,
+  layers: readonly (readonly FileSpec[])[],
+  command: readonly string[] = ['/bin/sh', '-c', 'echo ready'],
+): Promise<string> {
   const layout = join(directory, 'layout');
   const blobs = await blobFolder(layout);
   const sources: LayerSource[] = [
@@ -32,7 +36,7 @@ export async function makeSmallImage(directory: string, layers: readonly (readon
   }
   const written = [];
   for (const source of sources) written.push(await writeLayer(source, blobs, () => undefined));
-  await writeLayout(layout, written, { Env: ['PATH=/bin'], Cmd: ['/bin/sh', '-c', 'echo ready'] });
+  await writeLayout(layout, written, { Env: ['PATH=/bin'], Cmd: command });
   return layout;
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describeError } from '@soci/errors';
 import { parseReference } from '@soci/image';
-import { Child, Containerd, Cri, FaultProxy, Registry, Snapshotter, waitFor } from '@soci/testing';
+import { Child, Containerd, Cri, FaultProxy, Registry, Snapshotter, type TokenServer, waitFor } from '@soci/testing';
 import { pushLayout } from '../image/push.ts';
 import { mountsBelow } from './mounts.ts';
 
@@ -48,11 +48,15 @@ export interface StackOptions {
   readonly config?: string | ((place: Place) => string | Promise<string>);
   /** Who may log in to the registry beside `LOGIN`: name to password. Its log then tells who asked. */
   readonly logins?: Readonly<Record<string, string>>;
+  /** Whose tokens the registry takes, in place of logins; `LOGIN` is to be one of its users. */
+  readonly tokens?: TokenServer;
   /** Of the snapshotter; `debug` by default. */
   readonly logLevel?: string;
   /** More of the snapshotter's environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly binaries?: string;
+  /** For stacks that run pods. */
+  readonly sandboxImage?: string;
   /** What the Docker config holds for the registry; the right login by default, nothing where null. */
   readonly dockerLogin?: string | null;
   /** Put before the agent's command. */
@@ -86,16 +90,19 @@ export class Stack implements AsyncDisposable {
     shape = 'agent',
     config = '',
     binaries,
+    sandboxImage,
     dockerLogin = `${LOGIN.username}:${LOGIN.password}`,
     wrapper = [],
     logins: more,
+    tokens,
     logLevel,
     env,
   }: StackOptions = {}): Promise<Stack> {
     await using resources = new AsyncDisposableStack();
     const directory = await scratchFolder(resources);
     const users = more === undefined ? {} : { logins: more, logUsers: true };
-    const registry = resources.use(await Registry.start({ directory: await folder(directory, 'registry'), login: LOGIN, ...users }));
+    const asked = tokens === undefined ? { login: LOGIN, ...users } : { tokens };
+    const registry = resources.use(await Registry.start({ directory: await folder(directory, 'registry'), ...asked }));
     const proxy = resources.use(await FaultProxy.start(registry.host));
     const logins = dockerLogin === null ? undefined : { [proxy.host]: dockerLogin };
     const snapshotter = resources.use(
@@ -117,6 +124,7 @@ export class Stack implements AsyncDisposable {
         directory: await folder(directory, 'containerd'),
         snapshotterAddress: snapshotter.address,
         ...(binaries === undefined ? {} : { binaries }),
+        ...(sandboxImage === undefined ? {} : { sandboxImage }),
       }),
     );
     const cri = resources.use(new Cri(containerd.address));

@@ -13,6 +13,8 @@ export interface ContainerdOptions {
   readonly snapshotterAddress?: string;
   /** Folder with `containerd`, `ctr` and the shim, instead of those on PATH. */
   readonly binaries?: string;
+  /** Image of the container that holds a pod's namespaces; only where pods are run. */
+  readonly sandboxImage?: string;
 }
 
 /** The containerd namespace that CRI works in. */
@@ -110,7 +112,7 @@ path = "${directory}/opt"
 function configVersion2(options: ContainerdOptions): string {
   return `${common(options, 2)}
 [plugins."io.containerd.grpc.v1.cri"]
-stream_server_address = "127.0.0.1"
+${options.sandboxImage === undefined ? '' : `sandbox_image = "${options.sandboxImage}"\n`}stream_server_address = "127.0.0.1"
 stream_server_port = "0"
 restrict_oom_score_adj = true
 disable_apparmor = true
@@ -130,7 +132,7 @@ function configVersion3(options: ContainerdOptions): string {
 snapshotter = "${options.snapshotterAddress === undefined ? 'overlayfs' : 'soci'}"
 disable_snapshot_annotations = false
 use_local_image_pull = true
-[plugins."io.containerd.cri.v1.runtime"]
+${options.sandboxImage === undefined ? '' : `[plugins."io.containerd.cri.v1.images".pinned_images]\nsandbox = "${options.sandboxImage}"\n`}[plugins."io.containerd.cri.v1.runtime"]
 restrict_oom_score_adj = true
 disable_apparmor = true
 tolerate_missing_hugetlb_controller = true

@@ -7,6 +7,7 @@ export { KubeApi, type AskOptions, type Grant, type KubeApiOptions } from './kub
 export type { KubeAnswer } from './kube-client.ts';
 export { missingKubePrograms } from './kube-programs.ts';
 export { KubeStandIn, type KubeStandInOptions } from './kube-stand-in.ts';
+export { Kubelet, type KubeletOptions } from './kubelet.ts';
 export { freePort } from './ports.ts';
 export { Snapshotter, type SnapshotterOptions } from './snapshotter.ts';
 export { Registry, type RegistryOptions, type Served } from './registry.ts';
