@@ -9,6 +9,7 @@ import { benchMetadata } from './metadata.ts';
 import { benchNamesImage } from './names-image.ts';
 import { runInNamespaces } from './namespaces.ts';
 import { Report } from './report.ts';
+import { benchSecrets } from './secrets.ts';
 
 const DEFAULT_ROUNDS = 5;
 
@@ -17,6 +18,7 @@ const SECTIONS: ReadonlyMap<string, (context: BenchContext) => Promise<void> | v
   ['image', benchNamesImage],
   ['metadata', benchMetadata],
   ['lazy', benchLazy],
+  ['secrets', benchSecrets],
 ]);
 
 const USAGE = `usage: npm run bench -- [--rounds N] [SECTION...]
