@@ -4,6 +4,7 @@ import { describeError } from '@soci/errors';
 import { Progress } from '../demo/progress.ts';
 import type { BenchContext, Peers } from './context.ts';
 import { benchConvert } from './convert.ts';
+import { benchCri } from './cri.ts';
 import { benchLazy } from './lazy.ts';
 import { benchMetadata } from './metadata.ts';
 import { benchNamesImage } from './names-image.ts';
@@ -18,6 +19,7 @@ const SECTIONS: ReadonlyMap<string, (context: BenchContext) => Promise<void> | v
   ['image', benchNamesImage],
   ['metadata', benchMetadata],
   ['lazy', benchLazy],
+  ['cri', benchCri],
   ['secrets', benchSecrets],
 ]);
 

@@ -25,9 +25,10 @@ export interface PulledEntry {
 /** Entries in the order of their last use, and by what they are asked for. */
 export class PulledEntries {
   readonly #entries = new Map<string, PulledEntry>();
-  readonly #byReference = new Map<string, Set<PulledEntry>>();
+  // Few share a name or an id, and a set takes several times the memory of a list of one.
+  readonly #byReference = new Map<string, PulledEntry[]>();
+  readonly #byImageId = new Map<string, PulledEntry[]>();
   readonly #byHost = new Map<string, Set<PulledEntry>>();
-  readonly #byImageId = new Map<string, Set<PulledEntry>>();
 
   get size(): number {
     return this.#entries.size;
@@ -40,14 +41,18 @@ export class PulledEntries {
   add(entry: PulledEntry): void {
     this.#entries.set(entry.key, entry);
     addTo(this.#byReference, entry.reference, entry);
-    addTo(this.#byHost, entry.host, entry);
+    const sameHost = this.#byHost.get(entry.host);
+    if (sameHost === undefined) this.#byHost.set(entry.host, new Set([entry]));
+    else sameHost.add(entry);
   }
 
   delete(entry: PulledEntry): void {
     this.#entries.delete(entry.key);
     deleteFrom(this.#byReference, entry.reference, entry);
-    deleteFrom(this.#byHost, entry.host, entry);
     deleteFrom(this.#byImageId, entry.imageId, entry);
+    const sameHost = this.#byHost.get(entry.host);
+    sameHost?.delete(entry);
+    if (sameHost?.size === 0) this.#byHost.delete(entry.host);
   }
 
   touch(entry: PulledEntry, nowMs: number): void {
@@ -84,14 +89,15 @@ export class PulledEntries {
   }
 }
 
-function addTo(index: Map<string, Set<PulledEntry>>, key: string, entry: PulledEntry): void {
+function addTo(index: Map<string, PulledEntry[]>, key: string, entry: PulledEntry): void {
   const entries = index.get(key);
-  if (entries === undefined) index.set(key, new Set([entry]));
-  else entries.add(entry);
+  if (entries === undefined) index.set(key, [entry]);
+  else entries.push(entry);
 }
 
-function deleteFrom(index: Map<string, Set<PulledEntry>>, key: string, entry: PulledEntry): void {
-  const entries = index.get(key);
-  entries?.delete(entry);
-  if (entries?.size === 0) index.delete(key);
+function deleteFrom(index: Map<string, PulledEntry[]>, key: string, entry: PulledEntry): void {
+  const entries = index.get(key) ?? [];
+  const at = entries.indexOf(entry);
+  if (at >= 0) entries.splice(at, 1);
+  if (entries.length === 0) index.delete(key);
 }
