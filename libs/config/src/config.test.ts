@@ -52,7 +52,7 @@ describe('parseConfig', () => {
   it('keeps hosts as they are spelled', () => {
     const { config } = parse('[resolver.host."r_x.example:5000"]\nmirrors = [{ host = "https://m.example" }]\n');
     assert.deepEqual(config.resolver.host?.['r_x.example:5000']?.mirrors, [
-      { host: 'https://m.example', insecure: false, requestTimeoutSec: 0 },
+      { host: 'https://m.example', insecure: false, requestTimeoutSec: 0, credentials: 'mirror' },
     ]);
   });
 
