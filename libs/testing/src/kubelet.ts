@@ -85,6 +85,11 @@ export class Kubelet implements AsyncDisposable {
     // It mounts its root on itself, and secrets and tokens of pods below it.
     const mounts = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[1] ?? '');
     for (const target of mounts.filter((path) => path.startsWith(`${this.#directory}/`)).toReversed()) await run('umount', ['-l', target]);
+    // A link for each container's log, in a place that cannot be configured.
+    for (const name of await readdir(LOG_LINKS).catch(() => [])) {
+      const link = join(LOG_LINKS, name);
+      if ((await readlink(link)).startsWith(`${this.#directory}/`)) await unlink(link);
+    }
   }
 }
 
