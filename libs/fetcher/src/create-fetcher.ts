@@ -23,8 +23,6 @@ export interface CreateFetcherOptions {
 
 /** containerd namespace whose content the artifacts are put beside. */
 const CRI_NAMESPACE = 'k8s.io';
-/** How long a pull waits for sources that have not begun, such as secrets before their first list; the image is containerd's after that. */
-const NOT_READY_WAIT_MS = 10_000;
 
 export interface FetcherParts extends AsyncDisposable {
   readonly fetcher: RegistryImageFetcher;
@@ -42,7 +40,6 @@ export function createFetcher({ config, root, env, userAgent, log, credentials, 
       userAgent,
       proxy: proxyFromEnv(env),
       hosts: createRegistryHosts({ configPath: resolver.configPath, ...(resolver.host && { mirrors: resolver.host }), log }),
-      notReadyWaitMs: NOT_READY_WAIT_MS,
       http: {
         dialTimeoutMs: http.dialTimeoutMsec,
         responseHeaderTimeoutMs: http.responseHeaderTimeoutMsec,
