@@ -2,6 +2,7 @@ import type { EntryReport } from '@soci/keychain';
 import { status as api } from '@soci/proto';
 import type { CredentialsReport, SourceReport, Verdict } from './credentials-report.ts';
 import { StatusError } from './errors.ts';
+import { nameOf } from './wire-names.ts';
 
 const { Outcome, CredentialKind } = api;
 
@@ -65,9 +66,4 @@ function fromWireVerdict(verdict: api.Verdict, decider: SourceReport | undefined
   if (kind === 'anonymous') return { kind };
   if (decider === undefined) throw new StatusError('FAILED', 'the service names no source for its verdict');
   return { kind, source: decider.name };
-}
-
-function nameOf<Name extends string, Value extends number>(table: Readonly<Record<Name, Value>>, value: number): Name {
-  for (const name in table) if (table[name] === value) return name;
-  throw new StatusError('FAILED', `the service answered with an unknown value ${value}: it is newer than this program`);
 }

@@ -3,7 +3,10 @@ import { status as api } from '@soci/proto';
 import { openChannel } from '@soci/rpc';
 import type { CredentialsReport } from './credentials-report.ts';
 import { StatusError } from './errors.ts';
-import { fromWireReport } from './wire.ts';
+import { fromWireReport } from './credentials-wire.ts';
+import type { HealthReport } from './health-report.ts';
+import type { StatusReport } from './status-report.ts';
+import { fromWireHealth, fromWireStatus } from './status-wire.ts';
 
 export interface CredentialsRequest {
   /** As people write it. */
@@ -18,10 +21,15 @@ export interface CredentialsRequest {
 export interface StatusClient extends Disposable {
   /** @throws {StatusError} */
   credentials(request: CredentialsRequest, signal: AbortSignal): Promise<CredentialsReport>;
+  /** @throws {StatusError} */
+  health(signal: AbortSignal): Promise<{ readonly live: HealthReport; readonly ready: HealthReport }>;
+  /** @throws {StatusError} */
+  status(signal: AbortSignal): Promise<StatusReport>;
 }
 
-/** Somewhat more than the service takes at most. */
+/** Somewhat more than the service takes at most: for what it asks others, and for what it knows by itself. */
 const DEADLINE_MS = 75_000;
+const OWN_DEADLINE_MS = 5_000;
 
 /**
  * Connects at the first question.
@@ -32,15 +40,23 @@ const DEADLINE_MS = 75_000;
 export function openStatus(address: string): StatusClient {
   const channel = openChannel({ address, deadlineMs: DEADLINE_MS });
   const client = channel.client(api.StatusServiceService);
+  const ask = async <T>(signal: AbortSignal, question: () => Promise<T>): Promise<T> => {
+    try {
+      return await question();
+    } catch (cause) {
+      if (signal.aborted || cause instanceof StatusError) throw cause;
+      throw toStatusError(address, cause);
+    }
+  };
   return {
-    async credentials({ reference, host = '', namespaces = [] }, signal) {
-      try {
-        return fromWireReport(await client.credentials({ reference, host, namespaces: [...namespaces] }, { signal }));
-      } catch (cause) {
-        if (signal.aborted || cause instanceof StatusError) throw cause;
-        throw toStatusError(address, cause);
-      }
-    },
+    credentials: ({ reference, host = '', namespaces = [] }, signal) =>
+      ask(signal, async () => fromWireReport(await client.credentials({ reference, host, namespaces: [...namespaces] }, { signal }))),
+    health: (signal) =>
+      ask(signal, async () => {
+        const { live, ready } = await client.health({}, { signal, deadlineMs: OWN_DEADLINE_MS });
+        return { live: fromWireHealth(live), ready: fromWireHealth(ready) };
+      }),
+    status: (signal) => ask(signal, async () => fromWireStatus(await client.status({}, { signal, deadlineMs: OWN_DEADLINE_MS }))),
     [Symbol.dispose]: () => channel[Symbol.dispose](),
   };
 }

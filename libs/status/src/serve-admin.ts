@@ -32,12 +32,21 @@ export async function serveAdmin({ address, log, ...options }: ServeAdminOptions
   if (parsed.kind !== 'unix') throw new RpcError('ADDRESS_INVALID', `[admin] address ${address}: expected a path`);
   try {
     await checkFolder(parsed.path);
-    const server = await serveGrpc({ address, services: [statusService(options)], log, socketMode: SOCKET_MODE, graceMs: GRACE_MS });
+    const server = await serveGrpc({
+      address,
+      services: [statusService(options, parsed.path)],
+      log,
+      socketMode: SOCKET_MODE,
+      graceMs: GRACE_MS,
+    });
     log.debug({ address: server.address }, 'admin socket opened');
     return server;
   } catch (error) {
     if (!(error instanceof RpcError || error instanceof StatusError)) throw error;
-    log.warn({ address, error: describeError(error) }, 'admin socket not available, `soci credentials` cannot ask this service');
+    log.warn(
+      { address, error: describeError(error) },
+      'admin socket not available, `soci credentials` and `soci doctor` cannot ask this service',
+    );
     return undefined;
   }
 }

@@ -1,11 +1,18 @@
 import { ImageError, parseReference, type ImageReference } from '@soci/image';
 import { status as api } from '@soci/proto';
-import { implement, type ServiceImplementation } from '@soci/rpc';
+import { implement, RpcError, type ServiceImplementation } from '@soci/rpc';
 import { surveyCredentials, type CredentialsSurveyOptions } from './credentials-survey.ts';
 import { StatusError } from './errors.ts';
-import { toWireReport } from './wire.ts';
+import { toWireReport } from './credentials-wire.ts';
+import { describeService, type ServiceFacts } from './describe-service.ts';
+import { ServiceHealth } from './service-health.ts';
+import { toWireHealth, toWireStatus } from './status-wire.ts';
 
-export type StatusServiceOptions = CredentialsSurveyOptions;
+export interface StatusServiceOptions extends CredentialsSurveyOptions {
+  /** Left out: whoever answers is of use. */
+  readonly health?: ServiceHealth;
+  readonly facts?: ServiceFacts;
+}
 
 /** Sources are asked at the same time; a helper and a plugin may take 60 s. */
 const SURVEY_TIMEOUT_MS = 70_000;
@@ -15,8 +22,12 @@ const MAX_HOST_LENGTH = 300;
 /** As Kubernetes names them. */
 const NAMESPACE = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** What the running service tells about itself, for {@link serveAdmin}. */
-export function statusService(options: StatusServiceOptions): ServiceImplementation {
+/**
+ * What the running service tells about itself, for {@link serveAdmin}.
+ * @param address where it is served
+ */
+export function statusService(options: StatusServiceOptions, address: string): ServiceImplementation {
+  const { health = new ServiceHealth(), facts, sources } = options;
   return implement(api.StatusServiceService, {
     async credentials({ reference, host, namespaces }, { signal }) {
       const question = {
@@ -26,6 +37,14 @@ export function statusService(options: StatusServiceOptions): ServiceImplementat
       };
       const report = await surveyCredentials(options, question, AbortSignal.any([signal, AbortSignal.timeout(SURVEY_TIMEOUT_MS)]));
       return toWireReport(report);
+    },
+    async health() {
+      const [live, ready] = await Promise.all([health.live(), health.ready()]);
+      return { live: toWireHealth(live), ready: toWireHealth(ready) };
+    },
+    status() {
+      if (facts === undefined) throw new RpcError('UNIMPLEMENTED', 'this service tells nothing of itself');
+      return Promise.resolve(toWireStatus(describeService(facts, sources, address)));
     },
   });
 }
