@@ -222,6 +222,8 @@ describe('CriCredentials', () => {
     pull(credentials, APP, 'a', first);
     pull(credentials, TOOL, 'a', copy);
     pull(credentials, TOOL, 'a', second);
+    for (let again = 0; again < 2; again++) pull(credentials, 'nginx', 'a', first); // the very object
+    credentials.imageRemoved('nginx');
     assert.equal(bytesOf(copy), '\0'.repeat(5), 'one copy is enough');
     credentials.imageRemoved(TOOL);
     assert.equal(bytesOf(first), 'first');

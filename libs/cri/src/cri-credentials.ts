@@ -160,7 +160,7 @@ export class CriCredentials implements CredentialSource, Disposable {
     const known = this.#entries.get(key);
     const nowMs = this.#options.nowMs();
     if (known !== undefined) {
-      if (login.kind === 'credential' && login !== known.login) wipe(login.credential);
+      this.#secrets.spare(login, print);
       this.#entries.touch(known, nowMs);
       return known;
     }

@@ -31,8 +31,13 @@ export class HeldSecrets {
       return login;
     }
     held.holders++;
-    if (held.credential !== login.credential) wipe(login.credential);
+    this.spare(login, fingerprint);
     return { ...login, credential: held.credential };
+  }
+
+  /** Overwrites the copy of a credential that is held already, unless it is the very one. */
+  spare(login: Login, fingerprint: string): void {
+    if (login.kind === 'credential' && this.#held.get(fingerprint)?.credential !== login.credential) wipe(login.credential);
   }
 
   /**

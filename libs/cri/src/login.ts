@@ -1,4 +1,4 @@
-import { basic, identityToken, type Credential } from '@soci/keychain';
+import { basic, Secret, type Credential } from '@soci/keychain';
 import { hostOfServerAddress } from './server-address.ts';
 
 /** CRI's AuthConfig, as it came: secrets are bytes of the request, not yet a text that nobody can wipe. */
@@ -39,7 +39,7 @@ export function toLogin(config: AuthConfig | undefined): Login {
   if (config.serverAddress !== '' && serverHost === undefined) return broken('server address is no URL', undefined);
   if (isTooLong(config)) return broken('a user name or secret is too long', serverHost);
   if (config.username !== '') return credential(basic(config.username, config.password), serverHost);
-  if (config.identityToken.length > 0) return credential(identityToken(textOf(config.identityToken)), serverHost);
+  if (config.identityToken.length > 0) return credential({ kind: 'identity_token', token: Secret.of(config.identityToken) }, serverHost);
   if (config.auth.length > 0) return decodeAuth(config.auth, serverHost);
   return NO_LOGIN;
 }
