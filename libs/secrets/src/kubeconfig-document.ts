@@ -85,10 +85,10 @@ async function merge(files: readonly KubeconfigText[]): Promise<Merged> {
   const extras = new Map<string, UserExtras>();
   const directories = new Map<string, string>();
   for (const { path, directory, text } of files) {
+    if (text.trim() === '') continue;
     const one = new KubeConfig();
     try {
       const document = loadYaml<unknown>(text);
-      if (document === undefined || document === null) continue;
       one.loadFromString(text);
       one.makePathsAbsolute(directory);
       for (const { name, user } of userExtras.parse(document).users ?? []) {
