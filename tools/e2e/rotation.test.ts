@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { TokenServer, waitFor } from '@soci/testing';
 import { NO_BACKGROUND_FETCH } from './credential-config.ts';
 import { writeHelper } from './credential-helper.ts';
@@ -13,8 +12,6 @@ const FILES = 20;
 /** Told as expires_in; the registry refuses the token five seconds after its issue all the same. */
 const TOLD_LIFE_SEC = 300;
 const SIGNED_LIFE_SEC = -55;
-/** The registry has the new password, and the node not yet: reads wait. */
-const GAP_MS = 1_200;
 const ROTATIONS = 3;
 const READ = `for f in /data/*; do sha256sum $f || exit 1; sleep 1; done`;
 
@@ -84,18 +81,19 @@ describe('a password that changes while a container reads lazily, with tokens ne
       let isOver = false;
       const reading = readAll(stack, reference).finally(() => (isOver = true));
       reading.catch(() => undefined); // awaited below
-      const isGranted = ({ userAgent, granted }: (typeof tokens.seen)[number]): boolean => granted && userAgent.startsWith(OUR_AGENT);
+      const logins = (granted: boolean): number =>
+        tokens.seen.filter((request) => request.granted === granted && request.userAgent.startsWith(OUR_AGENT)).length;
+      const until = async (what: string, isSo: () => boolean): Promise<void> => {
+        await waitFor(() => isOver || isSo(), { timeoutMs: 30_000, what });
+        assert.ok(!isOver, `the container was still to read before ${what}`);
+      };
       for (let rotation = 1; rotation <= ROTATIONS; rotation++) {
-        const granted = tokens.seen.filter(isGranted).length;
+        const [granted, refused] = [logins(true), logins(false)];
         const password = `password-${rotation}`;
         tokens.users.set(LOGIN.username, password);
-        await sleep(GAP_MS);
+        await until(`the old login is refused, change ${rotation}`, () => logins(false) > refused); // a read waits now
         await changePassword(password);
-        await waitFor(() => isOver || tokens.seen.filter(isGranted).length > granted, {
-          timeoutMs: 30_000,
-          what: `a login with password ${rotation}`,
-        });
-        assert.ok(!isOver, 'the container went on reading after the last change');
+        await until(`the new login is taken, change ${rotation}`, () => logins(true) > granted);
       }
 
       assert.deepEqual((await reading).toSorted(), expectedLines(image));
