@@ -8,7 +8,7 @@ import { collectLogs } from '@soci/log';
 import { RegistryClient } from '@soci/registry';
 import { toBlobSourceChange } from './credential-change.ts';
 import type { ImageFetcher } from './image-fetcher.ts';
-import { RegistryImageFetcher } from './registry-image-fetcher.ts';
+import { type CountedPulls, RegistryImageFetcher } from './registry-image-fetcher.ts';
 import { ChangingSource } from './testing/changing-source.ts';
 import { type FakeRegistry, startRegistry } from './testing/fake-registry.ts';
 import { type OverSocket, overSocket } from './testing/over-socket.ts';
@@ -20,8 +20,10 @@ interface Rig {
   readonly fetcher: ImageFetcher;
   readonly registry: FakeRegistry;
   readonly source: ChangingSource;
-  /** Namespaces by reference. */
+  /** Namespaces by reference, whose pull succeeded. */
   readonly pulls: Map<string, readonly string[]>;
+  /** Those whose pull of any reference runs. */
+  readonly running: string[];
   readonly reference: string;
   readonly socket: OverSocket | undefined;
 }
@@ -34,11 +36,15 @@ async function rig(t: TestContext, side: 'in process' | 'over a socket'): Promis
   const client = new RegistryClient({ credentials: source, log, http: { maxRetries: 0 } });
   t.after(() => client[Symbol.asyncDispose]());
   const pulls = new Map<string, readonly string[]>();
-  const namespacesOf = (reference: ImageReference): readonly string[] => pulls.get(reference.toString()) ?? [];
+  const running: string[] = [];
+  const namespacesOf = (reference: ImageReference, counted: CountedPulls): readonly string[] => [
+    ...(pulls.get(reference.toString()) ?? []),
+    ...(counted === 'succeeded' ? [] : running),
+  ];
   const origin = new RegistryImageFetcher({ registry: client, log, credentials: source, namespacesOf });
   t.after(() => origin[Symbol.asyncDispose]());
   const socket = side === 'in process' ? undefined : await overSocket(t, origin);
-  return { fetcher: socket?.fetcher ?? origin, registry, source, pulls, reference: `${registry.host}/app:1`, socket };
+  return { fetcher: socket?.fetcher ?? origin, registry, source, pulls, running, reference: `${registry.host}/app:1`, socket };
 }
 
 /** The changes that are told, and a wait for their number. */
@@ -88,6 +94,20 @@ for (const side of ['in process', 'over a socket'] as const) {
       assert.deepEqual([...new Set(asked())], ['noted,team-a,team-b']);
 
       assert.deepEqual(await fetcher.findNamespaces([`${registry.host}/other:1`, reference], signal), [[], ['team-a', 'team-b']]);
+    });
+
+    it('counts a pull that runs for the image that is prepared, and not for one that is here: it may yet fail', async (t) => {
+      const { fetcher, source, running, reference } = await rig(t, side);
+      running.push('team-c');
+      const asked = (): string[] => source.lookups.splice(0).map(({ namespaces }) => namespaces.join());
+      const digest = `sha256:${'a'.repeat(64)}`;
+      const resolve = { reference, namespaces: [], manifestDigest: digest, pullModes: { sociV1: true, sociV2: true } };
+      await assert.rejects(fetcher.resolveImage(resolve, signal), { code: 'NOT_FOUND' });
+      assert.deepEqual([...new Set(asked())], ['team-c']);
+      const range = { digest, offsetBytes: 0, lengthBytes: 5, priority: 'demand' } as const;
+      await assert.rejects(Array.fromAsync(fetcher.read({ reference, namespaces: ['noted'], ...range }, signal)), { code: 'NOT_FOUND' });
+      assert.deepEqual([...new Set(asked())], ['noted']);
+      assert.deepEqual(await fetcher.findNamespaces([reference], signal), [[]]);
     });
 
     it('tells of changes where images name the registry', async (t) => {

@@ -52,7 +52,7 @@ export interface ImageFetcher extends BlobSource {
    */
   readArtifact(request: ArtifactRequest, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
 
-  /** Which Kubernetes namespaces pull these references now, or have done so as far as is remembered: a list for each, in their order. */
+  /** Which Kubernetes namespaces have pulled these references, as far as is remembered: a list for each, in their order. */
   findNamespaces(references: readonly string[], signal: AbortSignal): Promise<readonly (readonly string[])[]>;
 
   /** Calls back, until disposed of, when credentials for registries changed, and when a fetcher in another process was out of reach and is back. */

@@ -22,13 +22,16 @@ import type { ServableFetcher } from './fetch-service.ts';
 import type { ArtifactRequest, IndexOrigin, PulledImage, ResolvedImage, ResolveImageRequest } from './image-fetcher.ts';
 import { type ImageDocuments, parsed, toResolvedImage } from './resolved-image.ts';
 
+/** Which pulls of an image count: for one that is being prepared those that run, too; for one that is here those that proved their right to it. */
+export type CountedPulls = 'running-or-succeeded' | 'succeeded';
+
 export interface RegistryImageFetcherOptions {
   readonly registry: { forNamespaces(namespaces: readonly string[]): RegistryReader };
   readonly log: Logger;
   /** Whose changes are passed on: the sources that the registry client asks. */
   readonly credentials?: Pick<CredentialSource, 'onChange'>;
-  /** Kubernetes namespaces whose pull of a reference runs or succeeded, where pulls are seen. */
-  readonly namespacesOf?: (reference: ImageReference) => readonly string[];
+  /** Kubernetes namespaces that pulled a reference, where pulls are seen. */
+  readonly namespacesOf?: (reference: ImageReference, pulls: CountedPulls) => readonly string[];
   /** Where registries have mirrors; by default none has. */
   readonly imageHostsOf?: ImageHostsOf;
   /** Where artifacts are looked for first and kept. */
@@ -72,14 +75,14 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
   }
 
   async resolveDocuments(request: ResolveImageRequest, signal: AbortSignal): Promise<ImageDocuments> {
-    const target = this.#targetOf(request);
+    const target = this.#targetOf(request, 'running-or-succeeded');
     const manifest = this.#manifest(target, request.manifestDigest, signal);
     manifest.catch(() => undefined); // awaited below; finding the index may fail first
     const found = await this.#findIndex(request, target, manifest, signal);
     const [image, index] = await Promise.all([manifest, this.#index(target, found.digest, signal)]);
     this.#log.info({ digest: index.descriptor.digest, ref: request.reference }, 'fetching SOCI artifacts using index descriptor');
     // Asked again, since some may have begun to pull it meanwhile.
-    return { manifest: image, index, indexOrigin: found.origin, namespaces: this.#targetOf(request).namespaces };
+    return { manifest: image, index, indexOrigin: found.origin, namespaces: this.#targetOf(request, 'running-or-succeeded').namespaces };
   }
 
   async readArtifact(request: ArtifactRequest, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
@@ -110,7 +113,7 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
   }
 
   findNamespaces(references: readonly string[]): Promise<readonly (readonly string[])[]> {
-    return Promise.try(() => references.map((reference) => this.#options.namespacesOf?.(toReference(reference)) ?? []));
+    return Promise.try(() => references.map((reference) => this.#options.namespacesOf?.(toReference(reference), 'succeeded') ?? []));
   }
 
   onChange(listener: (change: BlobSourceChange) => void): Disposable {
@@ -127,11 +130,14 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
     await this.#cache?.[Symbol.asyncDispose]();
   }
 
-  /** Whoever has begun to pull the image since it was noted with its layers counts at once. */
-  #targetOf({ reference: text, namespaces: noted = [] }: Partial<PulledImage> & Pick<PulledImage, 'reference'>): Target {
+  /** Whoever has pulled the image since it was noted with its layers counts at once. */
+  #targetOf(
+    { reference: text, namespaces: noted = [] }: Partial<PulledImage> & Pick<PulledImage, 'reference'>,
+    pulls: CountedPulls = 'succeeded',
+  ): Target {
     const { registry, namespacesOf } = this.#options;
     const reference = toReference(text);
-    const namespaces = namespacesOf === undefined ? noted : [...new Set([...namespacesOf(reference), ...noted])];
+    const namespaces = namespacesOf === undefined ? noted : [...new Set([...namespacesOf(reference, pulls), ...noted])];
     return { reference, namespaces, registry: registry.forNamespaces(namespaces) };
   }
 
