@@ -24,6 +24,7 @@ const PACKAGES = {
   gcc: '/usr/bin/gcc',
   'libc6-dev': '/usr/include/pthread.h',
   python3: '/usr/bin/python3',
+  'etcd-server': '/usr/bin/etcd',
 };
 
 const say = (text) => process.stderr.write(`setup: ${text}\n`);
