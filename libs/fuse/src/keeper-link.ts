@@ -33,6 +33,7 @@ export class KeeperLink implements Disposable {
   readonly #waiting = new Map<string, { readonly resolve: () => void; readonly reject: (error: Error) => void }>();
   #peer: KeeperPeer;
   #isFirst = true;
+  #isKept = true;
   #isReady = false;
   #isClosed = false;
   #startedAt = Number.NEGATIVE_INFINITY;
@@ -51,7 +52,12 @@ export class KeeperLink implements Disposable {
     return told === undefined || process.channel === undefined ? undefined : new KeeperLink(options, told);
   }
 
-  /** The process that holds the descriptors now. */
+  /** Whether there is a keeper now: there is none for the moment between the end of one and the start of the next. */
+  get isKept(): boolean {
+    return this.#isKept;
+  }
+
+  /** The process that holds the descriptors, or is about to. */
   get keeperPid(): number {
     return this.#peer.pid;
   }
@@ -128,13 +134,20 @@ export class KeeperLink implements Disposable {
     };
   }
 
-  #receive({ name, error }: FromKeeper): void {
+  #receive(message: FromKeeper): void {
+    if (message.kind === 'here') {
+      if (!this.#isKept) this.#options.log.info({ keeperPid: this.#peer.pid }, 'keeper started');
+      this.#isKept = true;
+      return;
+    }
+    const { name, error } = message;
     const waiting = this.#waiting.get(name);
     if (error === undefined) waiting?.resolve();
     else waiting?.reject(new FuseError('KEEPER_FAILED', `${name} is not held: ${error}`));
   }
 
   #lose(): void {
+    this.#isKept = false;
     if (this.#isClosed) return;
     const pauseMs = Math.max(0, this.#startedAt + RESTART_PAUSE_MS - performance.now());
     this.#options.log.warn({ keeperPid: this.#peer.pid, pauseMs }, 'keeper is gone, another one is started');
@@ -144,7 +157,7 @@ export class KeeperLink implements Disposable {
 
   #replace(): void {
     if (this.#isClosed) return;
-    const { environment, log } = this.#options;
+    const { environment } = this.#options;
     this.#startedAt = performance.now();
     const sockets = Array.from({ length: this.#told.sockets }, (_, index) => FIRST_FD + index);
     const device = inheritedFuse(environment);
@@ -160,7 +173,6 @@ export class KeeperLink implements Disposable {
     if (this.#isReady) this.#peer.send({ kind: 'ready' });
     for (const { resolve } of this.#waiting.values()) resolve(); // it has them by inheritance
     this.#notify(`MAINPID=${this.keeperPid}`, []);
-    log.info({ keeperPid: this.keeperPid }, 'keeper started');
   }
 
   /** @param only the memory of that name; everything when left out */

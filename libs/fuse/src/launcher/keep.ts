@@ -1,9 +1,11 @@
+import { writeSync } from 'node:fs';
 import { KEPT_VARIABLE, Kept, layOut, parseKept, type KeptNumbers, type ToKeeper } from './kept.ts';
 import { ERROR_VARIABLE, FD_VARIABLE, type LaunchOptions } from './launch.ts';
 import { RestartDelay } from './restart-delay.ts';
-import { adoptService, type ServiceEnd, startService, type Supervised } from './supervised.ts';
+import { adoptService, nowMs, type ServiceEnd, startService, type Supervised } from './supervised.ts';
 
-// Built-ins alone: this process lives as long as the node's containers, and every module in it would stay in memory.
+// Built-ins alone, and few of those: this process lives as long as the node's containers, and every module in it stays in memory.
+// `AbortController`, `performance` and the streams of `process` are some megabytes.
 
 const DEVICE = '/dev/fuse';
 const FORWARDED_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1'] as const;
@@ -36,7 +38,8 @@ class Keeper {
   readonly #kept: Kept;
   readonly #delay = new RestartDelay();
   readonly #forwarded = new Set<NodeJS.Signals>();
-  readonly #stopped = new AbortController();
+  #isStopped = false;
+  #endPause: () => void = () => undefined;
   #service: Supervised;
   #restarts: number;
   #isReady: boolean;
@@ -54,12 +57,16 @@ class Keeper {
   async run(): Promise<ServiceEnd> {
     const forward = (signal: NodeJS.Signals): void => {
       this.#forwarded.add(signal);
-      if (signal === 'SIGTERM' || signal === 'SIGINT') this.#stopped.abort();
+      if (signal === 'SIGTERM' || signal === 'SIGINT') {
+        this.#isStopped = true;
+        this.#endPause();
+      }
       this.#service.kill(signal);
     };
     const restart = (): void => this.#service.kill('SIGKILL');
     for (const signal of FORWARDED_SIGNALS) process.on(signal, forward);
     process.on(RESTART_SIGNAL, restart);
+    this.#service.send({ kind: 'here' });
     try {
       return await this.#supervise();
     } finally {
@@ -69,21 +76,30 @@ class Keeper {
   }
 
   async #supervise(): Promise<ServiceEnd> {
-    const { signal } = this.#stopped;
     for (;;) {
       const end = await this.#service.ended;
       if (this.#isLast(end)) return end;
-      const delayMs = this.#delay.next(performance.now() - this.#service.startedAt, this.#isReady);
+      const delayMs = this.#delay.next(nowMs() - this.#service.startedAt, this.#isReady);
       tell({ code: end.code, signal: end.signal, restarts: this.#restarts + 1, delayMs });
-      await delay(delayMs, signal);
-      if (signal.aborted) return { code: 0, signal: null };
+      await this.#pause(delayMs);
+      if (this.#isStopped) return { code: 0, signal: null };
       this.#restarts++;
       this.#service = this.#start();
     }
   }
 
+  async #pause(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#endPause = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
   #isLast({ code, signal }: ServiceEnd): boolean {
-    if (this.#stopped.signal.aborted) return true;
+    if (this.#isStopped) return true;
     if (signal !== null) return this.#forwarded.has(signal);
     return code === 0 || (code !== null && !this.#wasEverReady);
   }
@@ -142,19 +158,6 @@ class Keeper {
 
 /** One line for each restart, in the form of the service's log. */
 function tell(facts: Readonly<Record<string, unknown>>): void {
-  const line = { level: 'warn', time: new Date().toISOString(), ...facts, msg: 'service ended by accident, is started again' };
-  process.stderr.write(`${JSON.stringify(line)}\n`);
-}
-
-async function delay(ms: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    }
-    if (signal.aborted) done();
-    else signal.addEventListener('abort', done);
-  });
+  const line = { level: 'warning', time: new Date().toISOString(), ...facts, msg: 'service ended by accident, is started again' };
+  writeSync(2, `${JSON.stringify(line)}\n`);
 }

@@ -24,13 +24,10 @@ export type ToKeeper =
   | { readonly kind: 'ready' } // from now on an end of the service is an accident
   | { readonly kind: 'renew-device' }; // the FUSE device is of no use to the next service
 
-/** The answer to `hold`. */
-export interface FromKeeper {
-  readonly kind: 'held';
-  readonly name: string;
-  /** Why not. */
-  readonly error?: string;
-}
+/** What a keeper tells its service. */
+export type FromKeeper =
+  | { readonly kind: 'here' } // another keeper has all that the one before had
+  | { readonly kind: 'held'; readonly name: string; readonly error?: string }; // the answer to `hold`; the error says why not
 
 export const KEPT_VARIABLE = 'SOCI_KEPT';
 /** Names in systemd's store. */

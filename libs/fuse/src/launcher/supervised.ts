@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import type { FromKeeper, ToKeeper } from './kept.ts';
 
 // Built-ins alone: the keeper loads this.
@@ -13,10 +13,16 @@ export interface ServiceEnd {
 /** A service that runs, from its keeper's side. */
 export interface Supervised {
   readonly pid: number;
+  /** As `nowMs` had it. */
   readonly startedAt: number;
   readonly ended: Promise<ServiceEnd>;
   readonly kill: (signal: NodeJS.Signals) => void;
   readonly send: (message: FromKeeper) => void;
+}
+
+/** Of a clock that only goes on. `performance` would load a megabyte into a process that is to stay small. */
+export function nowMs(): number {
+  return process.uptime() * 1_000;
 }
 
 const GONE_POLL_MS = 5;
@@ -33,16 +39,16 @@ export function startService(
   const [program = process.execPath, ...args] = command;
   const child = spawn(program, args, { env: environment, stdio: ['inherit', 'inherit', 'inherit', ...descriptors, 'ipc'] });
   const { promise: ended, resolve } = Promise.withResolvers<ServiceEnd>();
-  child.on('message', (message) => onMessage(message as ToKeeper));
+  child.on('message', (message) => receive(message, onMessage));
   child.on('error', (error) => {
     if (child.pid !== undefined) return; // a signal or a message that did not reach it: it ends
-    process.stderr.write(`${program} cannot be started: ${error.message}\n`);
+    writeSync(2, `${program} cannot be started: ${error.message}\n`);
     resolve({ code: 1, signal: null });
   });
   child.once('exit', (code, signal) => resolve({ code, signal }));
   return {
     pid: child.pid ?? 0,
-    startedAt: performance.now(),
+    startedAt: nowMs(),
     ended,
     kill: (signal) => void child.kill(signal),
     send: (message) => {
@@ -56,19 +62,19 @@ export function adoptService(pid: number, onMessage: (message: ToKeeper) => void
   const { promise: ended, resolve } = Promise.withResolvers<ServiceEnd>();
   const isSame = process.ppid === pid ? processWatcher(pid) : (): boolean => false; // it ended before this process looked
   const waitUntilGone = (): void => {
-    const deadline = performance.now() + GONE_DEADLINE_MS;
+    const deadline = nowMs() + GONE_DEADLINE_MS;
     const look = (): void => {
-      if (!isSame() || performance.now() > deadline) resolve({ code: null, signal: null });
+      if (!isSame() || nowMs() > deadline) resolve({ code: null, signal: null });
       else setTimeout(look, GONE_POLL_MS);
     };
     look();
   };
-  process.on('message', (message) => onMessage(message as ToKeeper));
+  process.on('message', (message) => receive(message, onMessage));
   if (process.connected) process.once('disconnect', waitUntilGone);
   else waitUntilGone();
   return {
     pid,
-    startedAt: performance.now(),
+    startedAt: nowMs(),
     ended,
     kill: (signal) => {
       if (isSame()) process.kill(pid, signal);
@@ -91,4 +97,9 @@ function processWatcher(pid: number): () => boolean {
   };
   const first = startTime();
   return () => first !== undefined && startTime() === first;
+}
+
+/** Nothing that a service says may end the process that outlives it. */
+function receive(message: unknown, onMessage: (message: ToKeeper) => void): void {
+  if (typeof message === 'object' && message !== null) onMessage(message as ToKeeper);
 }
