@@ -7,7 +7,7 @@ import { exitNow } from '@soci/linux';
 import { createMetrics } from '@soci/metrics';
 import { runService, type ServiceContext } from '@soci/process';
 import { SecretsSync } from '@soci/secrets';
-import { serveSnapshotter } from '@soci/snapshots';
+import { serveSnapshotter, type RunningSnapshotter } from '@soci/snapshots';
 import { serveAdmin } from '@soci/status';
 
 const service = {
@@ -27,7 +27,9 @@ async function main(context: ServiceContext, signal: AbortSignal): Promise<void>
   const metrics = createMetrics({ processMetrics: true });
   await using resources = new AsyncDisposableStack();
 
-  const cri = config.criKeychain.enableKeychain ? resources.use(new CriCredentials({ isolation })) : undefined;
+  let snapshotter: RunningSnapshotter | undefined;
+  const isInUse = (reference: string): boolean => snapshotter?.isImageUsed(reference) ?? true;
+  const cri = config.criKeychain.enableKeychain ? resources.use(new CriCredentials({ isolation, isInUse })) : undefined;
   const passThrough =
     cri &&
     resources.use(createImageServiceProxy({ upstream: { path: config.criKeychain.imageServicePath }, credentials: cri, log, metrics }));
@@ -41,7 +43,8 @@ async function main(context: ServiceContext, signal: AbortSignal): Promise<void>
   const { fetcher } = resources.use(createFetcher({ ...about, credentials: chain.source }));
   const admin = await serveAdmin({ ...about, address: config.admin.address, sources: chain.links });
   if (admin !== undefined) resources.use(admin);
-  await serveSnapshotter({ ...context, name: service.name, fuse: inheritedFuse(env), fetcher, env, metrics, passThrough }, signal);
+  const onOpen = (opened: RunningSnapshotter): void => void (snapshotter = opened);
+  await serveSnapshotter({ ...context, name: service.name, fuse: inheritedFuse(env), fetcher, env, metrics, passThrough, onOpen }, signal);
 }
 
 await runService(service, process.argv.slice(2), process.env, main);

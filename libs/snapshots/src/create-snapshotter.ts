@@ -41,6 +41,8 @@ export interface RunningSnapshotter extends AsyncDisposable {
   readonly services: readonly ServiceImplementation[];
   readonly snapshotter: Snapshotter;
   readonly mode: LazyMode;
+  /** Whether a snapshot belongs to an image that was pulled under this name. */
+  isImageUsed(reference: string): boolean;
 }
 
 /**
@@ -72,6 +74,7 @@ export async function createSnapshotter(options: CreateSnapshotterOptions, signa
     services: [snapshotsService(snapshotter)],
     snapshotter,
     mode: stack.mode,
+    isImageUsed: (reference) => store.hasImage(reference),
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }

@@ -5,7 +5,7 @@ import type { Logger } from '@soci/log';
 import { type Metrics, serveMetrics } from '@soci/metrics';
 import { untilAborted } from '@soci/process';
 import { type PassThrough, serveGrpc } from '@soci/rpc';
-import { createSnapshotter } from './create-snapshotter.ts';
+import { createSnapshotter, type RunningSnapshotter } from './create-snapshotter.ts';
 import type { ImageSource } from './image-planner.ts';
 
 export interface ServeSnapshotterOptions {
@@ -24,6 +24,8 @@ export interface ServeSnapshotterOptions {
   readonly metrics: Metrics;
   /** What else is served on the socket. */
   readonly passThrough?: PassThrough | undefined;
+  /** Called once the state is open and before anybody is served. */
+  readonly onOpen?: (snapshotter: RunningSnapshotter) => void;
 }
 
 /**
@@ -32,12 +34,13 @@ export interface ServeSnapshotterOptions {
  * @throws when layers can be served no more though the kernel can: whoever supervises the process starts it again, and that mounts them
  */
 export async function serveSnapshotter(
-  { name, config, address, root, fuse, fetcher, env, log, metrics, passThrough }: ServeSnapshotterOptions,
+  { name, config, address, root, fuse, fetcher, env, log, metrics, passThrough, onOpen }: ServeSnapshotterOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const { promise: broken, reject: onBroken } = Promise.withResolvers<never>();
   broken.catch(() => undefined); // looked at below, once all is started
   await using snapshotter = await createSnapshotter({ config, root, fuse, fetcher, log, metrics, onBroken }, signal);
+  onOpen?.(snapshotter);
   const { metricsAddress, metricsNetwork, noPrometheus } = config;
   await using metricsServer =
     metricsAddress === '' || noPrometheus ? undefined : await serveMetrics(metrics, metricsNetwork, metricsAddress);
