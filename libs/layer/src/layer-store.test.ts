@@ -200,12 +200,12 @@ describe('LayerStore', () => {
     await sleep(100); // some turns of the flusher with nothing to do
     const layer = await store.openLayer(fake.key);
     layer.stored(2, 77);
-    for (let tries = 0; layer.isDirty && tries < 200; tries++) await sleep(10);
-    const onDisk = readFileSync(layer.paths.map);
-    assert.ok(
-      onDisk.subarray(32).some((byte) => byte !== 0),
-      'the map on disk knows the span',
-    );
+    const isOnDisk = (): boolean =>
+      readFileSync(layer.paths.map)
+        .subarray(32)
+        .some((byte) => byte !== 0);
+    for (let tries = 0; !isOnDisk() && tries < 500; tries++) await sleep(10);
+    assert.ok(isOnDisk(), 'the map on disk knows the span');
     await store.release(layer);
   });
 
