@@ -6,6 +6,7 @@ import { credentialChain, PullSecretSource } from '@soci/keychain';
 import { exitNow } from '@soci/linux';
 import { createMetrics } from '@soci/metrics';
 import { runService, type ServiceContext } from '@soci/process';
+import { proxyFromEnv, ProxyRules } from '@soci/registry';
 import { SecretsSync } from '@soci/secrets';
 import { serveSnapshotter, type RunningSnapshotter } from '@soci/snapshots';
 import { serveAdmin } from '@soci/status';
@@ -34,8 +35,11 @@ async function main(context: ServiceContext, signal: AbortSignal): Promise<void>
     cri &&
     resources.use(createImageServiceProxy({ upstream: { path: config.criKeychain.imageServicePath }, credentials: cri, log, metrics }));
   const secrets = config.kubeconfigKeychain.enableKeychain ? new PullSecretSource({ log, isolation }) : undefined;
-  if (secrets !== undefined)
-    resources.use(new SecretsSync({ ...config.kubeconfigKeychain, source: secrets, env, userAgent, log, metrics })).start();
+  if (secrets !== undefined) {
+    const proxies = new ProxyRules(proxyFromEnv(env));
+    const proxyFor = proxies.proxyFor.bind(proxies);
+    resources.use(new SecretsSync({ ...config.kubeconfigKeychain, source: secrets, env, userAgent, proxyFor, log, metrics })).start();
+  }
 
   const chain = credentialChain({ config, env, log, metrics, ...(cri && { cri }), ...(secrets && { secrets }) });
   const namespacesOf = cri?.namespacesOf.bind(cri);

@@ -1,5 +1,6 @@
 import { PullSecretSource } from '@soci/keychain';
 import { runService, untilAborted, type ServiceContext } from '@soci/process';
+import { proxyFromEnv, ProxyRules } from '@soci/registry';
 import { serveGrpc } from '@soci/rpc';
 import { SecretsSync, type SecretsState } from '@soci/secrets';
 
@@ -15,7 +16,9 @@ const service = {
 async function main({ config, address, log, userAgent }: ServiceContext, signal: AbortSignal): Promise<void> {
   const { enableKeychain, kubeconfigPath, namespaces } = config.kubeconfigKeychain;
   const source = new PullSecretSource({ log, isolation: config.credentials.isolation });
-  await using sync = new SecretsSync({ source, kubeconfigPath, namespaces, env: process.env, userAgent, log });
+  const proxies = new ProxyRules(proxyFromEnv(process.env));
+  const proxyFor = proxies.proxyFor.bind(proxies);
+  await using sync = new SecretsSync({ source, kubeconfigPath, namespaces, env: process.env, userAgent, proxyFor, log });
   await using server = await serveGrpc({
     address,
     services: [],

@@ -16,7 +16,7 @@ export { RegistryError, type RegistryErrorCode } from './errors.ts';
 export { DEFAULT_HTTP_OPTIONS, type HttpOptions } from './http-options.ts';
 export { expiredLoginChallenge } from './judge.ts';
 export type { FetchedManifest } from './manifests.ts';
-export { proxyFromEnv, type ProxyOptions } from './proxy.ts';
+export { proxyFromEnv, ProxyRules, type ProxyOptions } from './proxy.ts';
 export type { BlobSource } from './push-blob.ts';
 export { isPlainHttpByDefault, RegistryClient, type RegistryClientOptions, type RegistryReader } from './registry-client.ts';
 export { RegistryHost, type Capability, type RegistryHostOptions, type RegistryHosts } from './registry-host.ts';
