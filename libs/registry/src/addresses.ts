@@ -1,5 +1,5 @@
-import { lookup as dnsLookup } from 'node:dns';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
+import { NameLookup } from './name-lookup.ts';
 
 const loopback = blockList(['127.0.0.0/8', '::1/128']);
 /** Link-local, where cloud machines find their metadata service, and its addresses elsewhere. */
@@ -19,6 +19,8 @@ const internal = blockList([
   ...['::/128', '::1/128', 'fc00::/7', 'fe80::/10', 'ff00::/8'],
 ]);
 
+const names = new NameLookup();
+
 /** Whether a URL's host name means this machine: `localhost`, 127.0.0.0/8, `[::1]`. */
 export function isLoopbackHost(hostname: string): boolean {
   return hostname === 'localhost' || contains(loopback, hostname);
@@ -29,9 +31,19 @@ export function isInternalAddress(hostname: string): boolean {
   return hostname === 'localhost' || contains(internal, hostname);
 }
 
-/** Resolves a name like Node does, but not to a link-local or metadata address: a name can point anywhere. */
+/** Resolves a name like Node does. */
+export const boundedLookup: LookupFunction = (hostname, options, callback) => {
+  names.lookup(hostname, options, (error, addresses) => {
+    const [first] = addresses;
+    if (error !== null || first === undefined) callback(error ?? new Error(`${hostname} has no address`), '');
+    else if (options.all === true) callback(null, addresses);
+    else callback(null, first.address, first.family);
+  });
+};
+
+/** The same, but not to a link-local or metadata address: a name can point anywhere. */
 export const guardedLookup: LookupFunction = (hostname, options, callback) => {
-  dnsLookup(hostname, { ...options, all: true }, (error, addresses) => {
+  names.lookup(hostname, options, (error, addresses) => {
     if (error !== null) {
       callback(error, '');
       return;

@@ -6,7 +6,7 @@ import { contentRangeOf } from './content-range.ts';
 import { RegistryError } from './errors.ts';
 import { failureOf } from './manifests.ts';
 import type { Connection } from './connection.ts';
-import type { RegistryCall, RegistryRequests, Reply } from './requests.ts';
+import type { RegistryCall, RegistryRequests } from './requests.ts';
 import type { RetryingSender } from './retry.ts';
 import type { HttpResponse, ResponseBody } from './transport.ts';
 
@@ -23,10 +23,11 @@ interface Location {
   readonly connection: Connection | undefined;
 }
 
-/** An answer that is being read; `reply` is missing where the storage was asked directly. */
+/** An answer that is being read. */
 interface Opened {
   readonly body: ResponseBody;
-  readonly reply?: Reply;
+  /** It broke off: another place is better asked for the rest, if there is one. */
+  readonly brokeOff: (error: RegistryError) => void;
 }
 
 const MAX_LOCATIONS = 4096;
@@ -66,7 +67,7 @@ export class BlobRangeReader {
     let next = offsetBytes;
     for (let attempt = 0; ; attempt++) {
       const start = next;
-      const { body, reply } = await this.#open(requests, reference, digest, start, last, signal);
+      const { body, brokeOff } = await this.#open(requests, reference, digest, start, last, signal);
       try {
         while (await body.more()) {
           for (let chunk = body.take(); chunk !== undefined; chunk = body.take()) {
@@ -80,8 +81,8 @@ export class BlobRangeReader {
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof RegistryError) || !['UNREACHABLE', 'TIMEOUT'].includes(error.code)) throw error;
-        if (reply !== undefined) requests.brokeOff(reply, blobCall('GET', reference, digest), error);
-        if (next > start) attempt = 0;
+        brokeOff(error);
+        if (next - start >= this.#sender.progressBytes) attempt = 0;
         if (attempt >= this.#sender.maxRetries) {
           throw failureOf(blobCall('GET', reference, digest))(
             error.code,
@@ -109,7 +110,7 @@ export class BlobRangeReader {
     const stored = this.#locations.get(key);
     const direct = stored === undefined ? undefined : await this.#openDirect(key, stored, headers, signal);
     if (direct !== undefined) {
-      if (isAnswerTo(first, last, direct)) return { body: direct.body };
+      if (isAnswerTo(first, last, direct)) return { body: direct.body, brokeOff: () => this.#locations.delete(key) };
       this.#locations.delete(key); // not to be stuck with it
       throw refused(reference, digest, first, last, direct);
     }
@@ -117,9 +118,13 @@ export class BlobRangeReader {
     const call: RegistryCall = { ...blobCall('GET', reference, digest), headers, expect: [200, 206], isUsable };
     const reply = await requests.perform(call, signal);
     const { response, url, via } = reply;
+    const brokeOff = (error: RegistryError): void => {
+      this.#locations.delete(key);
+      requests.brokeOff(reply, call, error);
+    };
     if (!isUsable(response)) throw refused(reference, digest, first, last, response);
     if (!via.isOrigin(url)) this.#locations.set(key, { url, connection: via.connectionFor(url) });
-    return { body: response.body, reply };
+    return { body: response.body, brokeOff };
   }
 
   /** One attempt at an address that was good before. @returns undefined when it is not, for whatever reason: the registry may know a better one */

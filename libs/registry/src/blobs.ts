@@ -44,7 +44,7 @@ export async function* fetchBlob(
       signal.throwIfAborted();
       if (!(error instanceof RegistryError) || !['UNREACHABLE', 'TIMEOUT'].includes(error.code)) throw error;
       requests.brokeOff(reply, call, error);
-      if (received > before) attempt = 0;
+      if (received - before >= sender.progressBytes) attempt = 0;
       if (attempt >= sender.maxRetries) throw failure(error.code, `broke off after ${received} of ${size} bytes: ${error.message}`, error);
       await sender.pause(attempt, { host: reference.host, digest, received, error }, signal);
     } finally {

@@ -14,6 +14,9 @@ export interface ExchangeOptions {
   /** For the attempt from now to the end of the body; 0 for none. */
   readonly timeoutMs: number;
   readonly timeoutError: () => Error;
+  /** What a body has to bring in each period in which its reader takes what comes. */
+  readonly progress: { readonly bytes: number; readonly withinMs: number };
+  readonly progressError: () => Error;
   /** Makes what undici reports presentable. */
   readonly toError: (error: Error) => Error;
   readonly count: (bytes: number) => void;
@@ -29,6 +32,9 @@ export class Exchange implements Dispatcher.DispatchHandler, HttpResponse, Respo
   readonly #options: ExchangeOptions;
   readonly #head = Promise.withResolvers<HttpResponse>();
   readonly #timer: NodeJS.Timeout | undefined;
+  #progressTimer: NodeJS.Timeout | undefined;
+  #periodBytes = 0;
+  #wasPaused = false;
   #headers: Headers = {};
   #controller: Dispatcher.DispatchController | undefined;
   #queue: Uint8Array[] = [];
@@ -101,11 +107,14 @@ export class Exchange implements Dispatcher.DispatchHandler, HttpResponse, Respo
     if (status < 200) return; // informational
     this.status = status;
     this.#headers = headers;
+    const { bytes, withinMs } = this.#options.progress;
+    if (bytes > 0 && !this.#isEnded) this.#progressTimer = setInterval(() => this.#checkProgress(bytes), withinMs);
     this.#head.resolve(this);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.#options.count(chunk.length);
+    this.#periodBytes += chunk.length;
     if (this.#drainedBytes >= 0) {
       this.#drainedBytes += chunk.length;
       if (this.#drainedBytes > MAX_DRAIN_BYTES) this.#cut(new Error('the rest of the body is not wanted'));
@@ -113,7 +122,10 @@ export class Exchange implements Dispatcher.DispatchHandler, HttpResponse, Respo
     }
     this.#queue.push(chunk);
     this.#queuedBytes += chunk.length;
-    if (this.#queuedBytes >= HIGH_WATER_BYTES) controller.pause();
+    if (this.#queuedBytes >= HIGH_WATER_BYTES) {
+      this.#wasPaused = true;
+      controller.pause();
+    }
     this.#wake(true);
   }
 
@@ -147,6 +159,13 @@ export class Exchange implements Dispatcher.DispatchHandler, HttpResponse, Respo
     this.fail(this.#error);
   }
 
+  /** A period in which the connection had to wait for the reader says nothing. */
+  #checkProgress(wantedBytes: number): void {
+    if (this.#periodBytes < wantedBytes && !this.#wasPaused) this.#cut(this.#options.progressError());
+    this.#periodBytes = 0;
+    this.#wasPaused = this.#controller?.paused === true;
+  }
+
   #wake(hasMore: boolean): void {
     this.#waiter?.resolve(hasMore);
     this.#waiter = undefined;
@@ -154,6 +173,7 @@ export class Exchange implements Dispatcher.DispatchHandler, HttpResponse, Respo
 
   #release(): void {
     clearTimeout(this.#timer);
+    clearInterval(this.#progressTimer);
     this.#options.signal.removeEventListener('abort', this.#onAbort);
   }
 }

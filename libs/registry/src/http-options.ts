@@ -6,6 +6,9 @@ export interface HttpOptions {
   readonly responseHeaderTimeoutMs: number;
   /** Between two pieces of a body. */
   readonly bodyStallTimeoutMs: number;
+  /** Bytes of a body that have to come within each `progressMs`; a body that trickles is given up, and taken up where it was by a new request. 0 for none. */
+  readonly progressBytes: number;
+  readonly progressMs: number;
   /** One whole attempt, body included; uploads are bounded by the two above alone. */
   readonly requestTimeoutMs: number;
   /** Repeats after the first attempt; negative means none. A body that broke off is taken up where it ended, and counts from zero when it had got on. */
@@ -24,6 +27,8 @@ export const DEFAULT_HTTP_OPTIONS: HttpOptions = {
   dialTimeoutMs: 3_000,
   responseHeaderTimeoutMs: 3_000,
   bodyStallTimeoutMs: 30_000,
+  progressBytes: 16 << 10,
+  progressMs: 10_000,
   requestTimeoutMs: 300_000,
   maxRetries: 8,
   minWaitMs: 30,

@@ -6,6 +6,8 @@ import { repositoryScope } from './scopes.ts';
 import { readBody } from './transport.ts';
 
 const ACCEPT = [...IMAGE_MEDIA_TYPES, '*/*'].join(', ');
+/** How often a body that breaks off is asked for: it is short, and is read from its beginning. */
+const MAX_BODIES = 3;
 /** How registries say that HEAD is not for everybody, or not at all. */
 const NO_HEAD_CODES = ['DENIED', 'PROTOCOL'];
 
@@ -29,17 +31,9 @@ export async function fetchManifest(
 ): Promise<FetchedManifest> {
   const plain = manifestCall('GET', reference, tagOrDigest);
   const call = needs === undefined ? plain : { ...plain, needs };
-  const reply = await requests.perform(call, signal);
+  const { reply, bytes } = await readReply(requests, call, signal);
   const { response } = reply;
   const failure = failureOf(call, reply);
-  let bytes: Buffer | undefined;
-  try {
-    bytes = await readBody(response.body, MAX_MANIFEST_BYTES);
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!(error instanceof RegistryError)) throw error;
-    throw failure(error.code, error.message, error);
-  }
   if (bytes === undefined) throw failure('TOO_LARGE', `more than ${MAX_MANIFEST_BYTES} bytes`);
   const wanted = isDigest(tagOrDigest) ? tagOrDigest : (response.header('docker-content-digest') ?? '');
   const digest = isDigest(wanted) ? wanted : `sha256:${'0'.repeat(64)}`;
@@ -47,6 +41,25 @@ export async function fetchManifest(
   const actual = `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
   if (isDigest(wanted) && actual !== wanted) throw failure('DIGEST_MISMATCH', `the registry sent ${actual} for ${wanted}`);
   return { descriptor: { mediaType: mediaTypeOf(response.header('content-type'), bytes), digest: actual, size: bytes.length }, bytes };
+}
+
+/** @returns without bytes when they are too many */
+async function readReply(
+  requests: RegistryRequests,
+  call: RegistryCall,
+  signal: AbortSignal,
+): Promise<{ readonly reply: Reply; readonly bytes: Buffer | undefined }> {
+  for (let attempt = 1; ; attempt++) {
+    const reply = await requests.perform(call, signal);
+    try {
+      return { reply, bytes: await readBody(reply.response.body, MAX_MANIFEST_BYTES) };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof RegistryError)) throw error;
+      requests.brokeOff(reply, call, error);
+      if (attempt >= MAX_BODIES) throw failureOf(call, reply)(error.code, error.message, error);
+    }
+  }
 }
 
 /** Asks what a reference's tag or digest points at, by HEAD; a registry that does not answer that fully is asked for the manifest itself. */

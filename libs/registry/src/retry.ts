@@ -70,6 +70,11 @@ export class RetryingSender {
   get maxRetries(): number {
     return this.#http.maxRetries;
   }
+
+  /** What a body has to have brought before it broke off for its repeats to be counted anew: by a byte at a time nothing gets done. At least 1. */
+  get progressBytes(): number {
+    return Math.max(1, this.#http.progressBytes);
+  }
 }
 
 function isWorthRepeating(status: number): boolean {

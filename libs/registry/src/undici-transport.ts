@@ -2,7 +2,7 @@ import { createSecureContext, getCACertificates, type SecureContext } from 'node
 import { hasCode } from '@soci/errors';
 import { LRUCache } from 'lru-cache';
 import { Agent, buildConnector, ProxyAgent, type Dispatcher } from 'undici';
-import { guardedLookup } from './addresses.ts';
+import { boundedLookup, guardedLookup } from './addresses.ts';
 import type { Connection } from './connection.ts';
 import { RegistryError } from './errors.ts';
 import { Exchange } from './exchange.ts';
@@ -79,6 +79,9 @@ export class UndiciTransport implements Transport {
       signal,
       timeoutMs: request.unlimited === true ? 0 : requestTimeoutMs,
       timeoutError: () => new RegistryError('TIMEOUT', `${url.host}: not done within ${requestTimeoutMs} ms`),
+      progress: { bytes: http.progressBytes, withinMs: http.progressMs },
+      progressError: () =>
+        new RegistryError('TIMEOUT', `${url.host}: less than ${http.progressBytes} bytes of a body within ${http.progressMs} ms`),
       toError: (error) => networkError(url.host, error),
       count: (bytes) => (stats.bytes += bytes),
     });
@@ -146,7 +149,7 @@ export class UndiciTransport implements Transport {
   /** Trust is loaded when the first TLS connection is made: it takes tens of milliseconds. */
   #connector(route: Route): buildConnector.connector {
     const { isInsecure, isGuarded } = route;
-    const common = { timeout: this.#dialTimeoutMs(route), allowH2: false, ...(isGuarded ? { lookup: guardedLookup } : {}) };
+    const common = { timeout: this.#dialTimeoutMs(route), allowH2: false, lookup: isGuarded ? guardedLookup : boundedLookup };
     const plain = buildConnector(common);
     let secure: buildConnector.connector | undefined;
     return (options, callback) => {
