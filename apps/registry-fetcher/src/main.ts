@@ -25,7 +25,7 @@ async function main(context: ServiceContext, signal: AbortSignal): Promise<void>
   if (admin !== undefined) resources.use(admin);
   await using server = await serveGrpc({
     address,
-    services: [fetchService(fetcher)],
+    services: [fetchService(fetcher, signal)],
     log,
     socketMode: SOCKET_MODE,
     activation: { environment: env, pid: process.pid, fallbackAddress: service.defaultAddress },

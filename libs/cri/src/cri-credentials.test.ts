@@ -200,6 +200,13 @@ describe('CriCredentials', () => {
     pull(credentials, APP, 'a', login('a'), ID);
     pull(credentials, APP, 'a', toLogin(undefined), ID);
     assert.deepEqual(changes.splice(0), []);
+    pull(credentials, APP, 'b', toLogin(undefined), ID);
+    assert.deepEqual(changes.splice(0), [{ source: 'cri', hosts: [HOST], withdrawn: [] }], 'a namespace more');
+    const tried = credentials.pullStarted(APP, 'c', toLogin(undefined));
+    assert.deepEqual(credentials.namespacesOf(parseReference(APP)), ['a', 'b', 'c']);
+    assert.deepEqual(credentials.namespacesOf(parseReference(APP), 'succeeded'), ['a', 'b']);
+    tried.failed();
+    assert.deepEqual(changes.splice(0), []);
     pull(credentials, TOOL, 'a', login('a'));
     changes.splice(0);
     credentials.imageRemoved(APP);

@@ -107,9 +107,10 @@ export class CriCredentials implements CredentialSource, Disposable {
     this.#dropOrphans();
   }
 
-  /** Namespaces of the pods whose pull of the image runs or succeeded, sorted; the empty one stands for pulls without a pod. */
-  namespacesOf(reference: ImageReference): readonly string[] {
-    return [...new Set(this.#entries.ofReference(reference.canonical()).map(({ namespace }) => namespace))].sort();
+  /** Namespaces of the pods whose pull of the image runs or succeeded, or only those where it succeeded, sorted; the empty one stands for pulls without a pod. */
+  namespacesOf(reference: ImageReference, pulls: 'running-or-succeeded' | 'succeeded' = 'running-or-succeeded'): readonly string[] {
+    const counted = this.#entries.ofReference(reference.canonical()).filter(({ rank }) => rank > 0 || pulls === 'running-or-succeeded');
+    return [...new Set(counted.map(({ namespace }) => namespace))].sort();
   }
 
   /** @throws {KeychainError} `CONFIG_INVALID` when all that the image's pulls brought cannot be decoded */
@@ -184,6 +185,9 @@ export class CriCredentials implements CredentialSource, Disposable {
 
   #succeeded(entry: PulledEntry, imageId: string): void {
     const isNews = entry.rank === 0;
+    const isNewNamespace = !this.#entries
+      .ofReference(entry.reference)
+      .some(({ namespace, rank }) => rank > 0 && namespace === entry.namespace);
     const nowMs = this.#options.nowMs();
     entry.rank = ++this.#lastRank;
     entry.sinceMs = nowMs;
@@ -195,12 +199,12 @@ export class CriCredentials implements CredentialSource, Disposable {
       .filter(({ namespace, rank, login }) => namespace === entry.namespace && rank > 0 && login.kind !== 'none')
       .sort((a, b) => b.rank - a.rank);
     this.#drop(proven.slice(MAX_PER_IMAGE_AND_NAMESPACE).filter(({ running }) => running === 0));
-    if (isNews) this.#tell(entry);
+    if (isNews) this.#tell(entry, isNewNamespace);
   }
 
-  /** A reader that waits may go on: of this image at once, of others of the registry when the pull has succeeded. */
-  #tell({ login, host }: PulledEntry): void {
-    if (login.kind === 'credential') this.#announce({ source: this.name, hosts: hostsOf(host), withdrawn: [] });
+  /** A reader that waits may go on: of this image at once, of others of the registry when the pull has succeeded. So may one that a namespace more may read now. */
+  #tell({ login, host }: PulledEntry, isNewNamespace = false): void {
+    if (login.kind === 'credential' || isNewNamespace) this.#announce({ source: this.name, hosts: hostsOf(host), withdrawn: [] });
   }
 
   #makeRoom(newest: PulledEntry): void {

@@ -5,6 +5,7 @@ import type { CredentialSource } from '@soci/keychain';
 import type { Logger } from '@soci/log';
 import { openChannel } from '@soci/rpc';
 import { createRegistryHosts, proxyFromEnv, RegistryClient } from '@soci/registry';
+import { AskedHosts } from './asked-hosts.ts';
 import { RegistryImageFetcher, type RegistryImageFetcherOptions } from './registry-image-fetcher.ts';
 
 export interface CreateFetcherOptions {
@@ -33,9 +34,10 @@ export interface FetcherParts extends AsyncDisposable {
 export function createFetcher({ config, root, env, userAgent, log, credentials, namespacesOf }: CreateFetcherOptions): FetcherParts {
   const resources = new AsyncDisposableStack();
   const { http, blob, resolver } = config;
+  const asked = new AskedHosts();
   const registry = resources.use(
     new RegistryClient({
-      credentials,
+      credentials: asked.watch(credentials),
       log,
       userAgent,
       proxy: proxyFromEnv(env),
@@ -57,7 +59,16 @@ export function createFetcher({ config, root, env, userAgent, log, credentials, 
     }),
   );
   const store = openStore(config, root, resources);
-  const fetcher = resources.use(new RegistryImageFetcher({ registry, log, store, credentials, ...(namespacesOf && { namespacesOf }) }));
+  const fetcher = resources.use(
+    new RegistryImageFetcher({
+      registry,
+      log,
+      store,
+      credentials,
+      imageHostsOf: asked.imageHostsOf,
+      ...(namespacesOf && { namespacesOf }),
+    }),
+  );
   return { fetcher, registry, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 }
 
