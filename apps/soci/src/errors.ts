@@ -7,6 +7,7 @@ export type CliErrorCode =
   | 'PUSH_FAILED'
   | 'NOT_RUNNING' // the service that is to be asked
   | 'UNDECIDED' // which credential a registry is shown
+  | 'PROBLEMS_FOUND' // by the doctor
   | 'TIMEOUT';
 
 /** What a command cannot do. `message` is what the user reads after `soci: `. */

@@ -7,6 +7,8 @@ export interface Host {
   /** Aborted when the user stops the command. */
   readonly signal: AbortSignal;
   readonly now: () => number;
+  /** Told by a command whose threads may still sit in a system call, such as the resolver's, when it is done: the process is to end without them. */
+  readonly abandonThreads?: () => void;
 }
 
 export interface Output {

@@ -6,6 +6,7 @@ const FIRST_SIGNAL_STATUS = 128;
 
 const stop = new AbortController();
 let status: number | undefined;
+let isAbandoningThreads = false;
 for (const [name, number] of Object.entries(SIGNAL_NUMBER)) {
   process.on(name, () => {
     if (status !== undefined) process.exit(status); // asked twice: not waiting for what is being cleaned up
@@ -28,6 +29,8 @@ const host: Host = {
   stderr: output(process.stderr),
   signal: stop.signal,
   now: Date.now,
+  abandonThreads: () => (isAbandoningThreads = true),
 };
 const code = await runCommandLine(process.argv.slice(2), host);
+if (isAbandoningThreads) (await import('@soci/linux')).exitNow(status ?? code);
 process.exit(status ?? code);

@@ -48,6 +48,8 @@ const DEFAULT_ADDRESS = '/run/containerd/containerd.sock';
 const DEFAULT_NAMESPACE = 'default';
 /** `[admin] address` of the service, where its configuration says nothing else. */
 const DEFAULT_ADMIN_ADDRESS = '/run/soci-snapshotter-grpc/admin.sock';
+const DEFAULT_CONFIG = '/etc/soci-snapshotter-grpc/config.toml';
+const DEFAULT_CONTAINERD_CONFIG = '/etc/containerd/config.toml';
 export const DEFAULT_HOSTS_DIR = '/etc/containerd/certs.d';
 const DEFAULT_ROOT = '/var/lib/soci-snapshotter-grpc/';
 const CONTENT_STORES = ['soci', 'containerd'];
@@ -114,6 +116,15 @@ export function addCredentialsOptions(command: Command): Command {
     .addOption(
       sliceOption('--pod-namespace <name>', 'ask for these Kubernetes namespaces instead of those that pulled the image; may be repeated'),
     );
+}
+
+export function addDoctorOptions(command: Command): Command {
+  return command
+    .option('--json', 'print JSON')
+    .option('--admin-address <path>', 'admin socket of the running service; [admin] address of its configuration by default', stripScheme)
+    .option('--config <path>', 'configuration of the service', DEFAULT_CONFIG)
+    .option('--containerd-config <path>', 'configuration of containerd', DEFAULT_CONTAINERD_CONFIG)
+    .addOption(sliceOption('--registry <host>', 'a registry to ask besides those that are configured or in use; may be repeated'));
 }
 
 /** A flag that may be repeated, and whose value may be a list with commas. */

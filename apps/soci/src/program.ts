@@ -5,6 +5,7 @@ import { print, type Host } from './host.ts';
 import {
   addBuildOptions,
   addCredentialsOptions,
+  addDoctorOptions,
   addGlobalOptions,
   addPlatformOptions,
   addRegistryOptions,
@@ -147,6 +148,16 @@ function declare(host: Host): Command {
       { needsRoot: false },
     ),
   ).argument('[ref]');
+  addDoctorOptions(
+    command(
+      program,
+      'doctor',
+      'check all that lazy loading needs, and say what to do',
+      async () => (await import('./commands/doctor.ts')).doctor,
+      host,
+      { needsRoot: false },
+    ),
+  );
   command(program, 'rebuild-db', 'rebuild the artifacts database', async () => (await import('./commands/rebuild-db.ts')).rebuildDb, host);
   return program;
 }
