@@ -265,8 +265,8 @@ export class FlatFuse implements AsyncDisposable {
       this.settle();
     }, SETTLE_DEADLINE_MS);
     const owed = hasResend ? [] : (state?.journal.takeOver(parseRequest) ?? []);
+    if (hasResend) writeSync(fd, resendMessage()); // before a thread reads: what it had taken already would be sent twice
     for (const server of this.#servers) server.begin();
-    if (hasResend) writeSync(fd, resendMessage());
     for (const request of owed) this.#owed.take(request);
     log.info({ mountPoint, hasResend, requests: owed.length }, 'fuse mount of an earlier process goes on');
   }

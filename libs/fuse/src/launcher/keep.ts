@@ -119,6 +119,7 @@ class Keeper {
       ...process.env,
       LISTEN_PID: undefined, // no process knows its child's number beforehand
       LISTEN_FDS: kept.sockets > 0 ? String(kept.sockets) : undefined,
+      LISTEN_FDNAMES: kept.sockets > 0 ? this.#kept.socketNames : undefined,
       [KEPT_VARIABLE]: JSON.stringify(kept),
       [FD_VARIABLE]: deviceAt === undefined ? undefined : String(deviceAt),
       [ERROR_VARIABLE]: device.fd === undefined ? device.error : undefined,

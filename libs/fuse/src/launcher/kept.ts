@@ -67,20 +67,23 @@ export function layOut(
 /** The descriptors that outlive services. */
 export class Kept {
   readonly sockets: readonly number[];
+  /** As `LISTEN_FDNAMES` has them. */
+  readonly socketNames: string | undefined;
   readonly memory = new Map<string, number>();
   readonly #path: string;
   #device: number | undefined;
   #deviceError = '';
 
-  private constructor(path: string, sockets: readonly number[]) {
+  private constructor(path: string, sockets: readonly number[], socketNames: string | undefined) {
     this.#path = path;
     this.sockets = sockets;
+    this.socketNames = socketNames;
   }
 
   /** Takes what a service that goes on, or systemd, has handed to this process. */
   static inherit(environment: Environment, devicePath: string, adopts: KeptNumbers | undefined): Kept {
     if (adopts === undefined) return Kept.#fromSystemd(environment, devicePath);
-    const kept = new Kept(devicePath, count(adopts.sockets));
+    const kept = new Kept(devicePath, count(adopts.sockets), environment['LISTEN_FDNAMES']);
     for (const [name, fd] of Object.entries(adopts.memory)) kept.memory.set(name, fd);
     const fd = environment[FD_VARIABLE];
     if (fd === undefined) kept.#deviceError = environment[ERROR_VARIABLE] ?? '';
@@ -138,14 +141,13 @@ export class Kept {
   static #fromSystemd(environment: Environment, devicePath: string): Kept {
     const total = Number(environment['LISTEN_FDS'] ?? '0');
     const isOurs = environment['LISTEN_PID'] === String(process.pid) && Number.isInteger(total) && total > 0 && total <= MAX_SOCKETS;
-    const names = (environment['LISTEN_FDNAMES'] ?? '').split(':');
+    const names = environment['LISTEN_FDNAMES']?.split(':');
     const inherited = isOurs ? count(total) : [];
-    const isStored = (fd: number): boolean => names[fd - FIRST_FD]?.startsWith(STORED_PREFIX) ?? false;
-    const kept = new Kept(
-      devicePath,
-      inherited.filter((fd) => !isStored(fd)),
-    );
-    for (const fd of inherited.filter(isStored)) kept.#takeStored(fd, names[fd - FIRST_FD] ?? '');
+    const nameOf = (fd: number): string => names?.[fd - FIRST_FD] ?? '';
+    const isStored = (fd: number): boolean => nameOf(fd).startsWith(STORED_PREFIX);
+    const sockets = inherited.filter((fd) => !isStored(fd));
+    const kept = new Kept(devicePath, sockets, names && sockets.map(nameOf).join(':'));
+    for (const fd of inherited.filter(isStored)) kept.#takeStored(fd, nameOf(fd));
     return kept;
   }
 

@@ -55,7 +55,7 @@ flushCompileCache(); // now: nobody who is killed does it at the end
 /** Who is who, for those who kill. */
 const report = (): void => {
   const facts = {
-    sockets: process.env['LISTEN_FDS'] === undefined ? '' : readlinkSync('/proc/self/fd/3'),
+    sockets: process.env['LISTEN_FDS'] === undefined ? '' : `${readlinkSync('/proc/self/fd/3')} ${process.env['LISTEN_FDNAMES']}`,
     service: process.pid,
     keeper: link?.isKept ? link.keeperPid : 0,
     restarts: link?.restarts,
