@@ -6,7 +6,7 @@ const FIRST_SIGNAL_STATUS = 128;
 
 const stop = new AbortController();
 let status: number | undefined;
-let isAbandoningThreads = false;
+const threads = { areAbandoned: false };
 for (const [name, number] of Object.entries(SIGNAL_NUMBER)) {
   process.on(name, () => {
     if (status !== undefined) process.exit(status); // asked twice: not waiting for what is being cleaned up
@@ -29,8 +29,8 @@ const host: Host = {
   stderr: output(process.stderr),
   signal: stop.signal,
   now: Date.now,
-  abandonThreads: () => (isAbandoningThreads = true),
+  abandonThreads: () => (threads.areAbandoned = true),
 };
 const code = await runCommandLine(process.argv.slice(2), host);
-if (isAbandoningThreads) (await import('@soci/linux')).exitNow(status ?? code);
+if (threads.areAbandoned) (await import('@soci/linux')).exitNow(status ?? code);
 process.exit(status ?? code);
