@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { TokenServer, waitFor } from '@soci/testing';
 import { NO_BACKGROUND_FETCH } from './credential-config.ts';
 import { writeHelper } from './credential-helper.ts';
+import { secretsConfig, startKube, SYNC_USER, type Kube } from './kube.ts';
 import { makeLazyImage, type LazyImage } from './lazy-image.ts';
 import { LOGIN, OUR_AGENT, scratchFolder, Stack, type Shape } from './stack.ts';
 
@@ -19,13 +20,14 @@ interface Case {
   readonly name: string;
   readonly shape: Shape;
   /** Where the node has its credential from. */
-  readonly from: 'config.json' | 'a helper';
+  readonly from: 'config.json' | 'a helper' | 'a Secret';
 }
 
 const CASES: readonly Case[] = [
   { name: 'in config.json, in one process', shape: 'agent', from: 'config.json' },
   { name: 'in config.json, snapshotter and fetcher apart', shape: 'split', from: 'config.json' },
   { name: 'by a helper', shape: 'agent', from: 'a helper' },
+  { name: 'in a Kubernetes Secret', shape: 'agent', from: 'a Secret' },
 ];
 
 /** Gives the node another password, as a tool that replaces files does. */
@@ -52,9 +54,23 @@ async function byHelper(stack: Stack, folder: string): Promise<ChangePassword> {
   return change;
 }
 
+function inSecret(kube: Kube, host: string): ChangePassword {
+  return (password) => kube.putPullSecret('default', 'pull', { [host]: `${LOGIN.username}:${password}` });
+}
+
 /** What the container prints that reads every file of an image. */
 async function readAll(stack: Stack, reference: string): Promise<readonly string[]> {
-  const output = await stack.containerd.ctr(['run', '--rm', '--snapshotter', 'soci', reference, 'reader', 'sh', '-c', READ]);
+  const output = await stack.containerd.ctr([
+    'run',
+    '--rm',
+    '--snapshotter',
+    'soci',
+    reference,
+    `reader-${stack.proxy.host.replaceAll(':', '-')}`,
+    'sh',
+    '-c',
+    READ,
+  ]);
   return output.trim().split('\n');
 }
 
@@ -62,7 +78,7 @@ function expectedLines({ files }: LazyImage): readonly string[] {
   return files.map(({ path, digest }) => `${digest}  /${path}`).toSorted();
 }
 
-describe('a password that changes while a container reads lazily, with tokens near their end', () => {
+describe('a password that changes while a container reads lazily, with tokens near their end', { concurrency: 2 }, () => {
   for (const { name, shape, from } of CASES) {
     it(`${name}: no read fails`, { timeout: 240_000 }, async () => {
       await using resources = new AsyncDisposableStack();
@@ -71,8 +87,12 @@ describe('a password that changes while a container reads lazily, with tokens ne
       const tokens = resources.use(await TokenServer.start({ directory: join(directory, 'tokens'), users }));
       const image = await makeLazyImage(join(directory, 'image'), { files: FILES });
       const env = { PATH: `${directory}:${process.env.PATH ?? ''}` };
-      await using stack = await Stack.start({ shape, tokens, env, config: NO_BACKGROUND_FETCH });
-      const changePassword = from === 'config.json' ? inConfig(stack) : await byHelper(stack, directory);
+      const kube = from === 'a Secret' ? resources.use(await startKube(join(directory, 'kube'))) : undefined;
+      const config = NO_BACKGROUND_FETCH + (kube === undefined ? '' : secretsConfig(kube.kubeconfig(SYNC_USER)));
+      await using stack = await Stack.start({ shape, tokens, env, config, ...(kube && { dockerLogin: null }) });
+      const { host } = stack.proxy;
+      const changePassword = kube ? inSecret(kube, host) : from === 'config.json' ? inConfig(stack) : await byHelper(stack, directory);
+      if (kube) await changePassword(LOGIN.password);
       const reference = await stack.push(image.layout, 'rotation/app:1');
       tokens.lifeSec = TOLD_LIFE_SEC;
       tokens.signedLifeSec = SIGNED_LIFE_SEC;
