@@ -12,19 +12,21 @@ import {
   STORED_MEMORY_PREFIX,
 } from './launcher/kept.ts';
 import { FD_VARIABLE, FIRST_FD, inheritedFuse } from './launcher/launch.ts';
+import { SESSION_MEMORY } from './launcher/session.ts';
 
 export interface KeeperLinkOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly log: Logger;
 }
 
+const STORED_SESSION = `${STORED_MEMORY_PREFIX}${SESSION_MEMORY}`;
 const HOLD_DEADLINE_MS = 5_000;
 /** Between two keepers, so that one that cannot start does not take the whole machine. */
 const RESTART_PAUSE_MS = 500;
 
 /**
  * A service's connection to the keeper that holds its descriptors. When the keeper is gone, this starts another one and hands it all that the service
- * has; the service goes on meanwhile. Under systemd all of it is put into the store of the unit as well.
+ * has; the service goes on meanwhile. Under systemd the mount is put into the store of the unit as well.
  */
 export class KeeperLink implements Disposable {
   readonly #options: KeeperLinkOptions;
@@ -79,14 +81,14 @@ export class KeeperLink implements Disposable {
   }
 
   /**
-   * Has memory held by the keeper, in place of what it held under that name. When this resolves it outlives this process.
+   * Has memory held by the keeper, in place of what it held under that name. When this resolves it outlives this process, but no stop of the unit.
    *
    * @param fd of `createMemory` of `@soci/linux`; the caller keeps it open
    * @throws {FuseError} `KEEPER_FAILED`
    */
   async hold(name: string, fd: number): Promise<void> {
     this.#memory.set(name, fd);
-    this.#store(name);
+    if (name === SESSION_MEMORY) this.#store();
     const { promise, resolve, reject } = Promise.withResolvers<undefined>();
     const timer = setTimeout(
       () => reject(new FuseError('KEEPER_FAILED', `${name}: no answer within ${HOLD_DEADLINE_MS} ms`)),
@@ -106,7 +108,7 @@ export class KeeperLink implements Disposable {
   drop(name: string): void {
     if (!this.#memory.delete(name)) return;
     this.#peer.send({ kind: 'drop', name });
-    this.#notify(`FDSTOREREMOVE=1\nFDNAME=${STORED_MEMORY_PREFIX}${name}`, []);
+    if (name === SESSION_MEMORY) this.#notify(`FDSTOREREMOVE=1\nFDNAME=${STORED_SESSION}`, []);
   }
 
   /** The service serves: from now on it is started again however it ends, unless it was told to stop or ends with status 0. */
@@ -175,14 +177,16 @@ export class KeeperLink implements Disposable {
     this.#notify(`MAINPID=${this.keeperPid}`, []);
   }
 
-  /** @param only the memory of that name; everything when left out */
-  #store(only?: string): void {
+  /** What the mount needs and nothing else: secrets do not outlive a stop. */
+  #store(): void {
     const put = (name: string, fd: number): void => this.#notify(`FDSTORE=1\nFDPOLL=0\nFDNAME=${name}`, [fd]);
     const device = inheritedFuse(this.#options.environment);
-    if (only === undefined && device.kind === 'open') put(STORED_DEVICE, device.fd);
-    for (const [name, fd] of this.#memory) {
-      if (only === undefined || only === name) put(`${STORED_MEMORY_PREFIX}${name}`, fd);
-    }
+    if (device.kind === 'open') put(STORED_DEVICE, device.fd);
+    const memory = this.#memory.get(SESSION_MEMORY);
+    if (memory === undefined) return;
+    // systemd knows a descriptor that it has, but not memory that was opened another time: that would be stored again with each keeper.
+    this.#notify(`FDSTOREREMOVE=1\nFDNAME=${STORED_SESSION}`, []);
+    put(STORED_SESSION, memory);
   }
 
   #notify(state: string, descriptors: readonly number[]): void {
