@@ -5,6 +5,7 @@ export { registerHealthMetrics } from './health-metrics.ts';
 export { type HealthCheck, type HealthCondition, type HealthFinding, type HealthReport } from './health-report.ts';
 export { healthRoutes } from './health-routes.ts';
 export { openStatus, type CredentialsRequest, type StatusClient } from './open-status.ts';
+export { plainText } from './plain-text.ts';
 export { RecentTroubles, type Trouble } from './recent-troubles.ts';
 export { serveAdmin, type ServeAdminOptions } from './serve-admin.ts';
 export { ServiceHealth, type HealthCounts, type ServiceHealthOptions } from './service-health.ts';

@@ -54,6 +54,14 @@ describe('runChecks', () => {
     );
   });
 
+  it('shows what others have worded on one line, without control characters and user information', async () => {
+    using context = contextOf();
+    const run = () => Promise.resolve(ok('a\n\u001b[31mred https://alice:secret@r.example.com/v2/'));
+    assert.deepEqual(await runChecks([{ name: 'x', run }], { context, signal }), [
+      { check: 'x', outcome: 'ok', message: 'a [31mred https://r.example.com/v2/' },
+    ]);
+  });
+
   it('ends when it is stopped', async () => {
     using context = contextOf();
     const stop = new AbortController();

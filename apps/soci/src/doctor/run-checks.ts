@@ -1,4 +1,5 @@
 import { describeError } from '@soci/errors';
+import { plainText } from '@soci/status';
 import { warning, type Check, type Finding } from './check.ts';
 import type { DoctorContext } from './doctor-context.ts';
 
@@ -40,9 +41,10 @@ async function runOne({ name, run }: Check, context: DoctorContext, bounded: Abo
   bounded.addEventListener('abort', onLate, { once: true });
   try {
     const verdicts = await Promise.race([run(context, bounded), late]);
-    return [verdicts].flat().map((verdict) => ({ check: name, ...verdict }));
+    // Registries, certificates and containerd word some of it.
+    return [verdicts].flat().map((verdict) => ({ check: name, ...verdict, message: plainText(verdict.message) }));
   } catch (error) {
-    const message = bounded.aborted ? `no result within ${deadlineMs / 1_000} s` : `not checked: ${describeError(error)}`;
+    const message = bounded.aborted ? `no result within ${deadlineMs / 1_000} s` : `not checked: ${plainText(describeError(error))}`;
     return [{ check: name, ...warning(message, 'run it as root; if it stays so, see the log of the service') }];
   } finally {
     bounded.removeEventListener('abort', onLate);
