@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { collectLogs } from './index.ts';
+import { collectLogs, createLogger } from './index.ts';
 
 function only(lines: readonly string[]): Record<string, unknown> {
   assert.equal(lines.length, 1);
@@ -28,5 +28,16 @@ describe('createLogger', () => {
     const { log, lines } = collectLogs();
     log.child({ ref: 'r' }).info('x');
     assert.equal(only(lines).ref, 'r');
+  });
+
+  it('shows each line to whoever wants to see them, and writes it', () => {
+    const written: string[] = [];
+    const seen: string[] = [];
+    const log = createLogger({ destination: { write: (line: string) => void written.push(line) }, onLine: (line) => seen.push(line) });
+    log.warn({ host: 'registry.example.com' }, 'refused');
+    log.debug('not at this level');
+    assert.equal(seen.length, 1);
+    assert.match(seen[0]!, /"msg":"refused"/);
+    assert.deepEqual(written, seen);
   });
 });

@@ -15,6 +15,8 @@ export interface LoggerOptions {
   readonly level?: LogLevel;
   /** Where the lines go; standard error by default, as the Go snapshotter does. */
   readonly destination?: DestinationStream;
+  /** Shown each line as well, before it is written. */
+  readonly onLine?: (line: string) => void;
 }
 
 /** The second net under `Secret`: pino's `*` is one level deep. */
@@ -29,7 +31,12 @@ export function isLogLevel(text: string): text is LogLevel {
  * One JSON object a line: `level` as a word, `time` as RFC 3339 with nine digits, `msg`, and an error as one text under `error`.
  * The shape is what programs that read the Go snapshotter's log expect (logrus' JSON format, where warn is spelled `warning`).
  */
-export function createLogger({ name, level = 'info', destination = pino.destination({ fd: 2, sync: true }) }: LoggerOptions = {}): Logger {
+export function createLogger({
+  name,
+  level = 'info',
+  destination = pino.destination({ fd: 2, sync: true }),
+  onLine,
+}: LoggerOptions = {}): Logger {
   return pino(
     {
       level: level === 'panic' ? 'fatal' : level,
@@ -39,8 +46,17 @@ export function createLogger({ name, level = 'info', destination = pino.destinat
       serializers: { error: describeError, cause: describeError, err: describeError },
       redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
     },
-    destination,
+    onLine === undefined ? destination : tee(destination, onLine),
   );
+}
+
+function tee(destination: DestinationStream, onLine: (line: string) => void): DestinationStream {
+  return {
+    write(line) {
+      onLine(line);
+      destination.write(line);
+    },
+  };
 }
 
 function timestamp(ms: number): string {

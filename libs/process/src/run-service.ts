@@ -21,10 +21,14 @@ export interface Service {
   readonly defaultAddress: string;
   readonly graceMs: number;
   readonly exit?: RunOptions['exit'];
+  /** Shown each line of the log as it is written. */
+  readonly onLogLine?: (line: string) => void;
 }
 
 export interface ServiceContext {
   readonly config: SnapshotterConfig;
+  /** The file it was read from, or would have been. */
+  readonly configPath: string;
   readonly address: string;
   readonly root: string;
   readonly log: Logger;
@@ -42,7 +46,7 @@ export async function runService(
   env: Readonly<Record<string, string | undefined>>,
   main: (context: ServiceContext, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
-  const { name, defaultAddress, graceMs, exit } = service;
+  const { name, defaultAddress, graceMs, exit, onLogLine } = service;
   let flags: ServiceFlags;
   try {
     flags = parseServiceFlags(args, env);
@@ -52,13 +56,23 @@ export async function runService(
     process.exitCode = 1;
     return;
   }
-  const log = createLogger({ level: flags.logLevel });
+  const log = createLogger({ level: flags.logLevel, ...(onLogLine && { onLine: onLogLine }) });
   await runMain(
     async (signal) => {
       log.info({ version: VERSION, revision: REVISION }, `starting ${name}`);
       const { config, warnings } = await loadConfig(flags.configPath, { defaultPath: DEFAULT_CONFIG_PATH, strict: flags.isStrict });
       for (const warning of warnings) log.warn(warning);
-      await main({ config, address: flags.address ?? defaultAddress, root: flags.root, log, userAgent: `${name}/${VERSION}` }, signal);
+      await main(
+        {
+          config,
+          configPath: flags.configPath,
+          address: flags.address ?? defaultAddress,
+          root: flags.root,
+          log,
+          userAgent: `${name}/${VERSION}`,
+        },
+        signal,
+      );
     },
     { name, log, graceMs, ...(exit === undefined ? {} : { exit }) },
   );
