@@ -11,8 +11,9 @@ import {
 } from '@soci/keychain';
 import { isForItsRegistry, orderCandidates, registryOf } from './candidates.ts';
 import { HeldSecrets, wipe } from './held-secrets.ts';
+import type { KeptPulls } from './kept-pulls.ts';
 import type { Login } from './login.ts';
-import { PulledEntries, type PulledEntry } from './pulled-entries.ts';
+import { keyOf, PulledEntries, type PulledEntry } from './pulled-entries.ts';
 
 export interface CriCredentialsOptions {
   /** `namespace`: only what pods of the asking namespaces pulled with; `node` (the default): what any pod did. */
@@ -23,6 +24,8 @@ export interface CriCredentialsOptions {
   /** Since the last pull, or the last time it was given out. */
   readonly maxAgeMs?: number;
   readonly nowMs?: () => number;
+  /** Has what outlives a crash of this process. Its owner says when it is wiped; disposing of the credentials does not. */
+  readonly kept?: KeptPulls | undefined;
 }
 
 /** A PullImage on its way. */
@@ -36,26 +39,28 @@ const DEFAULT_MAX_ENTRIES = 10_000;
 const MAX_HELD_BYTES = 32 << 20;
 const DEFAULT_MAX_AGE_MS = 7 * 24 * 60 * 60 * 1000;
 const SWEEP_INTERVAL_MS = 10 * 60 * 1000;
+/** Twice the five minutes that the kubelet waits at most before it pulls again. */
+const INTERRUPTED_MS = 10 * 60 * 1000;
 /** Proven logins of one namespace for one image: a pod may have another one than the pod before it. */
 const MAX_PER_IMAGE_AND_NAMESPACE = 3;
 const NOTHING: PullUnderWay = { succeeded: () => undefined, failed: () => undefined };
 
 /**
- * Credentials that pulls through the image service brought, in memory alone. A login counts while its pull runs (containerd asks for the snapshots meanwhile) and
+ * Credentials that pulls through the image service brought, in memory alone: gone with a stop, there again after a crash where `kept` is given. A login counts while its pull runs (containerd asks for the snapshots meanwhile) and
  * stays when that succeeded; a pull that failed, or had no login, changes nothing for the others.
  */
 export class CriCredentials implements CredentialSource, Disposable {
   readonly name = 'cri';
-  readonly #options: Required<CriCredentialsOptions>;
-  readonly #entries = new PulledEntries();
+  readonly #options: Required<Omit<CriCredentialsOptions, 'kept'>>;
+  readonly #kept: KeptPulls | undefined;
+  readonly #entries: PulledEntries;
   readonly #secrets = new HeldSecrets();
   readonly #listeners = new Set<(change: SourceChange) => void>();
-  /** Their image was removed while something mounted still reads it. */
-  readonly #orphans = new Set<PulledEntry>();
   readonly #sweeper: NodeJS.Timeout;
+  readonly #startedMs: number;
   #lastRank = 0;
 
-  constructor(options: CriCredentialsOptions = {}) {
+  constructor({ kept, ...options }: CriCredentialsOptions = {}) {
     this.#options = {
       isolation: 'node',
       isInUse: () => false,
@@ -64,6 +69,11 @@ export class CriCredentials implements CredentialSource, Disposable {
       nowMs: () => Date.now(),
       ...options,
     };
+    this.#startedMs = this.#options.nowMs();
+    this.#kept = kept;
+    this.#entries = new PulledEntries(kept);
+    for (const entry of kept?.takeLeft() ?? []) this.#restore(entry);
+    this.#makeRoom();
     this.#sweeper = setInterval(() => this.sweep(), SWEEP_INTERVAL_MS).unref();
   }
 
@@ -85,8 +95,7 @@ export class CriCredentials implements CredentialSource, Disposable {
       return NOTHING;
     }
     const entry = this.#entryOf(reference, namespace, login);
-    entry.running++;
-    this.#orphans.delete(entry);
+    this.#entries.pull(entry, this.#options.nowMs());
     this.#makeRoom(entry);
     let isOver = false;
     const once = (settle: () => void): void => {
@@ -103,7 +112,7 @@ export class CriCredentials implements CredentialSource, Disposable {
 
   /** RemoveImage went through. @param image a name, an id, or the beginning of an id, as containerd takes them */
   imageRemoved(image: string): void {
-    for (const entry of this.#removedEntries(image)) if (entry.running === 0) this.#orphans.add(entry);
+    for (const entry of this.#removedEntries(image)) if (entry.running === 0) this.#entries.orphan(entry);
     this.#dropOrphans();
   }
 
@@ -127,12 +136,14 @@ export class CriCredentials implements CredentialSource, Disposable {
   /** Drops what is too old, and what was kept for a mount that is gone. Happens by itself as well. */
   sweep(): void {
     this.#dropOrphans();
+    this.#dropInterrupted();
     this.#dropOld();
   }
 
-  /** Overwrites every secret; nothing is given any more. */
+  /** Overwrites every secret of this process; nothing is given any more. What is kept for the next process stays. */
   [Symbol.dispose](): void {
     clearInterval(this.#sweeper);
+    this.#kept?.detach();
     this.#drop([...this.#entries.values()]);
     this.#secrets.wipeAll();
     this.#listeners.clear();
@@ -154,17 +165,22 @@ export class CriCredentials implements CredentialSource, Disposable {
     return { kind: 'candidates', source: this.name, candidates };
   }
 
+  #restore(entry: PulledEntry): void {
+    this.#secrets.hold(entry.login, entry.fingerprint); // entries that share one share the object
+    this.#entries.restore(entry);
+    this.#lastRank = Math.max(this.#lastRank, entry.rank);
+  }
+
   #entryOf(reference: ImageReference, namespace: string, login: Login): PulledEntry {
     const canonical = reference.canonical();
     const print = login.kind === 'credential' ? fingerprint(login.credential) : '';
-    const key = [canonical, namespace, login.kind, print || reasonOf(login), serverOf(login)].join('\0');
+    const key = keyOf(canonical, namespace, login, print);
     const known = this.#entries.get(key);
-    const nowMs = this.#options.nowMs();
     if (known !== undefined) {
       this.#secrets.spare(login, print);
-      this.#entries.touch(known, nowMs);
       return known;
     }
+    const nowMs = this.#options.nowMs();
     const entry: PulledEntry = {
       key,
       reference: canonical,
@@ -177,6 +193,7 @@ export class CriCredentials implements CredentialSource, Disposable {
       sinceMs: nowMs,
       usedMs: nowMs,
       imageId: '',
+      isOrphan: false,
     };
     this.#entries.add(entry);
     this.#tell(entry);
@@ -188,12 +205,7 @@ export class CriCredentials implements CredentialSource, Disposable {
     const isNewNamespace = !this.#entries
       .ofReference(entry.reference)
       .some(({ namespace, rank }) => rank > 0 && namespace === entry.namespace);
-    const nowMs = this.#options.nowMs();
-    entry.rank = ++this.#lastRank;
-    entry.sinceMs = nowMs;
-    this.#orphans.delete(entry);
-    this.#entries.touch(entry, nowMs);
-    if (imageId !== '') this.#entries.setImageId(entry, imageId);
+    this.#entries.succeed(entry, { rank: ++this.#lastRank, nowMs: this.#options.nowMs(), imageId });
     const proven = this.#entries
       .ofReference(entry.reference)
       .filter(({ namespace, rank, login }) => namespace === entry.namespace && rank > 0 && login.kind !== 'none')
@@ -207,7 +219,7 @@ export class CriCredentials implements CredentialSource, Disposable {
     if (login.kind === 'credential' || isNewNamespace) this.#announce({ source: this.name, hosts: hostsOf(host), withdrawn: [] });
   }
 
-  #makeRoom(newest: PulledEntry): void {
+  #makeRoom(newest?: PulledEntry): void {
     for (const entry of this.#entries.values()) {
       if (this.#entries.size <= this.#options.maxEntries && this.#secrets.sizeBytes <= MAX_HELD_BYTES) return;
       if (entry !== newest && entry.running === 0) this.#drop([entry]);
@@ -224,8 +236,21 @@ export class CriCredentials implements CredentialSource, Disposable {
     }
   }
 
+  /**
+   * How the pull of a login ended that ran when the process before was killed, nobody knows: its connections broke with the process. It may be over and the image
+   * be here, and then the kubelet asks for no other pull before it starts a container. So it counts as one that still runs, after those that are known to
+   * work; the kubelet's next pull decides. When none came in twice the time of its longest pause, it goes, but not from a mount that has no other.
+   */
+  #dropInterrupted(): void {
+    const { nowMs, isInUse } = this.#options;
+    if (nowMs() - this.#startedMs < INTERRUPTED_MS) return;
+    for (const entry of this.#entries.values()) {
+      if (entry.rank === 0 && entry.running === 0 && !isInUse(entry.reference)) this.#drop([entry]);
+    }
+  }
+
   #dropOrphans(): void {
-    for (const entry of this.#orphans) if (!this.#options.isInUse(entry.reference)) this.#drop([entry]);
+    for (const entry of this.#entries.orphans()) if (!this.#options.isInUse(entry.reference)) this.#drop([entry]);
   }
 
   #removedEntries(image: string): readonly PulledEntry[] {
@@ -244,7 +269,6 @@ export class CriCredentials implements CredentialSource, Disposable {
   #drop(entries: readonly PulledEntry[]): void {
     for (const entry of entries) {
       this.#entries.delete(entry);
-      this.#orphans.delete(entry);
       const wipeIt = this.#secrets.release(entry.fingerprint);
       if (wipeIt === undefined) continue;
       this.#announce({ source: this.name, hosts: hostsOf(entry.host), withdrawn: [entry.fingerprint] });
@@ -259,14 +283,6 @@ export class CriCredentials implements CredentialSource, Disposable {
 
 function none(reason: string): Answer {
   return { kind: 'none', reason };
-}
-
-function reasonOf(login: Login): string {
-  return login.kind === 'broken' ? login.reason : '';
-}
-
-function serverOf(login: Login): string {
-  return login.kind === 'none' ? '' : (login.serverHost ?? '*');
 }
 
 function hostsOf(registry: string): readonly string[] {

@@ -1,0 +1,89 @@
+import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
+import type { Logger } from '@soci/log';
+import { CriError } from './errors.ts';
+import { KeptPulls } from './kept-pulls.ts';
+import type { Memory } from './record-layout.ts';
+
+/** Who holds memory for the next process: `KeeperLink` of `@soci/fuse`. */
+export interface MemoryKeeper {
+  /** Descriptor of what the process before had held under that name. */
+  memory(name: string): number | undefined;
+  hold(name: string, fd: number): Promise<void>;
+  drop(name: string): void;
+}
+
+export interface PullMemory extends Disposable {
+  /** For `CriCredentials`. */
+  readonly kept: KeptPulls;
+  /** For a stop: overwrites all of it, and has the keeper let go of it. */
+  [Symbol.dispose](): void;
+}
+
+const NAME = 'cri';
+/** As much as entries can take: 32 MiB of secrets, 10,000 ends of them, and 10,000 entries of 3 KiB. A page takes memory when it is first written. */
+const SIZE_BYTES = 72 << 20;
+
+/**
+ * Memory for what pulls bring, held by a keeper: that of the process before, when that was killed, or new one. It is a memfd of a sealed size, on no disk.
+ * It is written by system calls and not mapped, so no core dump of this process has it. The kernel may swap it, as it may the rest of a process; a unit with
+ * `MemorySwapMax=0` keeps both off the swap device.
+ *
+ * @returns undefined when there is no such memory: that is logged, and credentials of pulls end with this process
+ */
+export async function openPullMemory(keeper: MemoryKeeper, log: Logger): Promise<PullMemory | undefined> {
+  const { createMemory, isSealedMemory } = await import('@soci/linux'); // it loads a native module, which a process without a keeper need not have
+  try {
+    const inherited = keeper.memory(NAME);
+    if (inherited !== undefined && isSealedMemory(inherited) && fstatSync(inherited).size === SIZE_BYTES) {
+      const kept = KeptPulls.open(new DescriptorMemory(inherited), log);
+      if (kept !== undefined) {
+        log.info({ entries: kept.size, generation: kept.generation }, 'credentials of pulls go on after a crash');
+        return pullMemory(kept, inherited, keeper);
+      }
+    }
+    const fd = createMemory('soci-cri', SIZE_BYTES);
+    const kept = KeptPulls.create(new DescriptorMemory(fd), log);
+    await keeper.hold(NAME, fd); // in place of one that this version does not understand
+    return pullMemory(kept, fd, keeper);
+  } catch (error) {
+    log.error({ error }, 'credentials of pulls will not survive a crash');
+    return undefined;
+  }
+}
+
+/** For a service that has its CRI source turned off: what was held for it before is let go of. */
+export function dropPullMemory(keeper: MemoryKeeper): void {
+  keeper.drop(NAME);
+}
+
+function pullMemory(kept: KeptPulls, fd: number, keeper: MemoryKeeper): PullMemory {
+  let isOpen = true;
+  return {
+    kept,
+    [Symbol.dispose]() {
+      if (!isOpen) return;
+      isOpen = false;
+      kept.wipe();
+      keeper.drop(NAME);
+      closeSync(fd);
+    },
+  };
+}
+
+class DescriptorMemory implements Memory {
+  readonly sizeBytes = SIZE_BYTES;
+  readonly #fd: number;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  read(into: Uint8Array, at: number): void {
+    if (readSync(this.#fd, into, 0, into.length, at) !== into.length) throw new CriError('MEMORY_FAILED', `memory at ${at} cannot be read`);
+  }
+
+  write(from: Uint8Array, at: number): void {
+    if (writeSync(this.#fd, from, 0, from.length, at) !== from.length)
+      throw new CriError('MEMORY_FAILED', `memory at ${at} cannot be written`);
+  }
+}
