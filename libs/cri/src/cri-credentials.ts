@@ -95,7 +95,6 @@ export class CriCredentials implements CredentialSource, Disposable {
       return NOTHING;
     }
     const entry = this.#entryOf(reference, namespace, login);
-    this.#entries.pull(entry, this.#options.nowMs());
     this.#makeRoom(entry);
     let isOver = false;
     const once = (settle: () => void): void => {
@@ -171,16 +170,18 @@ export class CriCredentials implements CredentialSource, Disposable {
     this.#lastRank = Math.max(this.#lastRank, entry.rank);
   }
 
+  /** The entry of a pull that starts. */
   #entryOf(reference: ImageReference, namespace: string, login: Login): PulledEntry {
     const canonical = reference.canonical();
     const print = login.kind === 'credential' ? fingerprint(login.credential) : '';
     const key = keyOf(canonical, namespace, login, print);
     const known = this.#entries.get(key);
+    const nowMs = this.#options.nowMs();
     if (known !== undefined) {
       this.#secrets.spare(login, print);
+      this.#entries.pull(known, nowMs);
       return known;
     }
-    const nowMs = this.#options.nowMs();
     const entry: PulledEntry = {
       key,
       reference: canonical,
@@ -188,7 +189,7 @@ export class CriCredentials implements CredentialSource, Disposable {
       namespace,
       login: this.#secrets.hold(login, print),
       fingerprint: print,
-      running: 0,
+      running: 1,
       rank: 0,
       sinceMs: nowMs,
       usedMs: nowMs,

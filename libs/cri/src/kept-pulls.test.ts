@@ -37,7 +37,9 @@ async function answers(credentials: CriCredentials): Promise<unknown> {
     const reference = parseReference(image);
     told.push(credentials.namespacesOf(reference), credentials.namespacesOf(reference, 'succeeded'));
     for (const namespaces of [[], ...NAMESPACES.map((name) => [name]), NAMESPACES])
-      told.push(await credentials.resolve({ host: reference.host, reference, namespaces }).then(textOf, (error: unknown) => describeError(error)));
+      told.push(
+        await credentials.resolve({ host: reference.host, reference, namespaces }).then(textOf, (error: unknown) => describeError(error)),
+      );
   }
   return told;
 }

@@ -16,7 +16,9 @@ import { overwriteUnused, scanRecords, type FoundRecord } from './record-scan.ts
 
 const MAGIC = 'SOCIPULL';
 const LAYOUT_VERSION = 1;
-const ZEROS_BYTES = 64 << 10;
+const ZEROS = Buffer.alloc(64 << 10);
+/** Blocks by which the end of what is used moves on at once. */
+const RESERVE_BLOCKS = 256;
 
 /**
  * Records in memory that is left to the next process at any instruction of this one.
@@ -30,8 +32,11 @@ const ZEROS_BYTES = 64 << 10;
 export class RecordMemory {
   readonly #memory: Memory;
   readonly #blocks: number;
+  readonly #word = Buffer.alloc(4);
   #free: number[] = [];
+  /** The first block that was never used, and how far the header says so. */
   #end = 1;
+  #reserved = 1;
   #version = 1;
   #generation = 1;
 
@@ -47,7 +52,7 @@ export class RecordMemory {
     header.writeUInt32LE(LAYOUT_VERSION, HEADER.version);
     header.writeUInt32LE(BLOCK_BYTES, HEADER.blockBytes);
     header.writeUInt32LE(records.#blocks, HEADER.blocks);
-    header.writeUInt32LE(records.#end, HEADER.end);
+    header.writeUInt32LE(records.#reserved, HEADER.end);
     header.writeUInt32LE(records.#generation, HEADER.generation);
     memory.write(header, 0);
     memory.write(Buffer.from(MAGIC), HEADER.magic);
@@ -72,7 +77,7 @@ export class RecordMemory {
       end <= records.#blocks;
     if (!isOurs) return undefined;
     const { found, taken } = scanRecords(memory, end);
-    records.#end = end;
+    records.#end = records.#reserved = end;
     records.#free = overwriteUnused(memory, taken);
     records.#version = found.reduce((highest, { record }) => Math.max(highest, record.version + 1), 1);
     records.#generation = (header.readUInt32LE(HEADER.generation) + 1) >>> 0;
@@ -112,29 +117,26 @@ export class RecordMemory {
   /** Overwrites all of it, at once. */
   remove({ blocks }: KeptRecord): void {
     this.#writeUint32(0, (blocks[0] ?? 0) * BLOCK_BYTES + HEAD.kind); // it is gone with that, whatever is left of it for the moment
-    const zeros = Buffer.alloc(blocks.length * BLOCK_BYTES);
-    for (const { first, count } of runsOf(blocks)) this.#memory.write(zeros.subarray(0, count * BLOCK_BYTES), first * BLOCK_BYTES);
+    for (const { first, count } of runsOf(blocks)) this.#memory.write(ZEROS.subarray(0, count * BLOCK_BYTES), first * BLOCK_BYTES);
     for (const block of blocks.toReversed()) this.#free.push(block);
   }
 
   /** Overwrites everything, the header first: with that nobody reads it any more. Nothing can be added afterwards. */
   wipe(): void {
-    const zeros = Buffer.alloc(ZEROS_BYTES);
-    const endBytes = this.#end * BLOCK_BYTES;
-    for (let at = 0; at < endBytes; at += ZEROS_BYTES) {
-      this.#memory.write(zeros.subarray(0, Math.min(ZEROS_BYTES, endBytes - at)), at);
-    }
+    const endBytes = this.#reserved * BLOCK_BYTES;
+    for (let at = 0; at < endBytes; at += ZEROS.length) this.#memory.write(ZEROS.subarray(0, Math.min(ZEROS.length, endBytes - at)), at);
     this.#free = [];
-    this.#end = this.#blocks;
+    this.#end = this.#reserved = this.#blocks;
   }
 
   #take(count: number): readonly number[] {
     const fresh = Math.max(0, count - this.#free.length);
     const blocks = this.#free.splice(this.#free.length - (count - fresh)).reverse();
     for (let index = 0; index < fresh; index++) blocks.push(this.#end + index);
-    if (fresh > 0) {
-      this.#end += fresh;
-      this.#writeUint32(this.#end, HEADER.end);
+    this.#end += fresh;
+    if (this.#end > this.#reserved) {
+      this.#reserved = Math.min(this.#end + RESERVE_BLOCKS, this.#blocks);
+      this.#writeUint32(this.#reserved, HEADER.end);
     }
     return blocks;
   }
@@ -160,9 +162,8 @@ export class RecordMemory {
   }
 
   #writeUint32(value: number, at: number): void {
-    const word = Buffer.alloc(4);
-    word.writeUInt32LE(value);
-    this.#memory.write(word, at);
+    this.#word.writeUInt32LE(value);
+    this.#memory.write(this.#word, at);
   }
 }
 

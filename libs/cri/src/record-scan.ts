@@ -74,17 +74,15 @@ function* eachBlock(memory: Memory, end: number): Generator<{ readonly block: nu
 }
 
 function readRecord(memory: Memory, first: number, taken: Uint8Array): FoundRecord | undefined {
-  const block = Buffer.alloc(BLOCK_BYTES);
-  memory.read(block, first * BLOCK_BYTES);
-  const head = Buffer.from(block.subarray(0, HEAD.body));
+  const head = Buffer.alloc(HEAD.body);
+  memory.read(head, first * BLOCK_BYTES);
   const kind = head.readUInt32LE(HEAD.kind);
   const version = head.readDoubleLE(HEAD.version);
   const sizeBytes = head.readUInt32LE(HEAD.sizeBytes);
   if (kind !== RECORD_KIND.entry && kind !== RECORD_KIND.secret) return undefined;
   if (!Number.isSafeInteger(version) || version < 1 || sizeBytes > MAX_BODY_BYTES) return undefined;
   const body = Buffer.alloc(sizeBytes);
-  const blocks = readChain(memory, block, first, body, taken);
-  block.fill(0);
+  const blocks = readChain(memory, first, body, taken);
   const checksum = checksumOf(head, body);
   if (blocks === undefined || !checksum.equals(head.subarray(HEAD.checksum, HEAD.checksum + CHECKSUM_BYTES))) {
     body.fill(0);
@@ -94,18 +92,31 @@ function readRecord(memory: Memory, first: number, taken: Uint8Array): FoundReco
   return { record: { blocks, version, checksum: checksum.toString('hex') }, kind, body, words };
 }
 
-/** Follows the links and fills the body. @param block holds the first one. @returns undefined when they lead astray, or on after the end */
-function readChain(memory: Memory, block: Buffer, first: number, body: Buffer, taken: Uint8Array): readonly number[] | undefined {
-  const blocks = [first];
-  let filled = block.copy(body, 0, HEAD.body);
-  let next = block.readUInt32LE(HEAD.next);
+/** Follows the links and fills the body. @returns undefined when they lead astray, or on after the end */
+function readChain(memory: Memory, first: number, body: Buffer, taken: Uint8Array): readonly number[] | undefined {
   const count = blocksFor(body.length);
-  while (blocks.length < count) {
-    if (next >= taken.length || taken[next] !== 0 || blocks.includes(next)) return undefined;
-    memory.read(block, next * BLOCK_BYTES);
-    filled += block.copy(body, filled, LATER_BODY);
-    blocks.push(next);
-    next = block.readUInt32LE(HEAD.next);
+  const blocks: number[] = [];
+  let filled = 0;
+  let next = first;
+  let ahead: Buffer | undefined;
+  let aheadOf = first;
+  try {
+    while (blocks.length < count) {
+      if (next >= taken.length || taken[next] !== 0 || blocks.includes(next)) return undefined;
+      if (ahead === undefined || next !== (blocks.at(-1) ?? 0) + 1) {
+        // Most often the rest are neighbours: they are read at once.
+        ahead?.fill(0);
+        ahead = Buffer.alloc(Math.min(count - blocks.length, taken.length - next) * BLOCK_BYTES);
+        aheadOf = next;
+        memory.read(ahead, next * BLOCK_BYTES);
+      }
+      const block = ahead.subarray((next - aheadOf) * BLOCK_BYTES, (next - aheadOf + 1) * BLOCK_BYTES);
+      filled += block.copy(body, filled, blocks.length === 0 ? HEAD.body : LATER_BODY);
+      blocks.push(next);
+      next = block.readUInt32LE(HEAD.next);
+    }
+    return next === 0 ? blocks : undefined;
+  } finally {
+    ahead?.fill(0);
   }
-  return next === 0 ? blocks : undefined;
 }
