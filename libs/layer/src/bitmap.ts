@@ -7,3 +7,7 @@ export function hasBit(bitmap: Int32Array, index: number): boolean {
 export function setBit(bitmap: Int32Array, index: number): void {
   Atomics.or(bitmap, index >>> 5, 1 << (index & 31));
 }
+
+export function clearBit(bitmap: Int32Array, index: number): void {
+  Atomics.and(bitmap, index >>> 5, ~(1 << (index & 31)));
+}

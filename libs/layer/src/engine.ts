@@ -2,6 +2,7 @@ import type { Logger } from '@soci/log';
 import { BackgroundFill, type BackgroundFillOptions } from './background-fill.ts';
 import type { BlobSource, BlobSourceChange, FetchPriority } from './blob-source.ts';
 import { type LayerCounters, newCounters } from './counters.ts';
+import { DiskTrouble } from './disk-trouble.ts';
 import { LayerError } from './errors.ts';
 import type { SpanRun } from './fetch-spans.ts';
 import type { LayerData } from './layer-data.ts';
@@ -47,6 +48,8 @@ const LIMITS: Readonly<Record<FetchPriority, { readonly perLayer: number; readon
   'read-ahead': { perLayer: 2, total: 6 },
   fill: { perLayer: 1, total: 2 },
 };
+/** Of a layer whose last request failed: one that hangs does not take the places of those that do not. */
+const MAX_TRIES_PER_LAYER = 1;
 
 /**
  * Brings the bytes of layers that reads wait for: finds the spans, fetches neighbours with one request, has them checked and stored, answers.
@@ -59,6 +62,7 @@ export class LayerEngine implements AsyncDisposable {
   readonly #replies: ReplySink;
   readonly #host: SpansHost;
   readonly #transfers: SpanTransfers;
+  readonly #disk: DiskTrouble;
   readonly #fill: BackgroundFill<ServedLayer> | undefined;
   readonly #sourceChanges: PacedChanges;
   readonly #bySlot = new Map<number, ServedLayer>();
@@ -72,22 +76,26 @@ export class LayerEngine implements AsyncDisposable {
     const replies = loggingReplies(options.replies, log);
     this.#replies = replies;
     const { counters } = this;
+    const disk = new DiskTrouble({ log, now });
+    this.#disk = disk;
     const wake = (): void => this.#wake();
     this.#host = { replies, log, readTimeoutMs, now, counters, wake, verify: (spans, span) => this.#verify(spans, span) };
     this.#transfers = new SpanTransfers({
       source,
       log,
       counters,
+      disk,
       wake,
       maxSpanVerificationRetries: options.maxSpanVerificationRetries ?? 0,
       stallMs: options.stallMs ?? STALL_MS,
+      onAbsent: (served) => this.#fillAgain(served),
       onComplete: options.onComplete,
     });
     this.#sourceChanges = new PacedChanges(source, (change) => this.#onSourceChange(change));
     if (options.backgroundFetch !== undefined) {
       this.#fill = new BackgroundFill<ServedLayer>(options.backgroundFetch, {
         now,
-        isBusy: () => this.#transfers.active.demand > 0 || this.#waitingReads() > 0,
+        isBusy: () => disk.isRecent || this.#transfers.active.demand > 0 || this.#waitingReads() > 0,
         fillOne: (served) => this.#fillOne(served),
         evicted: () => counters.fillQueueEvicted++,
       });
@@ -110,6 +118,7 @@ export class LayerEngine implements AsyncDisposable {
     if (served === undefined || [...this.#bySlot.values()].includes(served)) return;
     const { layer, reads } = served.spans;
     this.#byLayer.delete(layer);
+    layer.onLost = () => undefined;
     this.#fill?.remove(served);
     served.stop.abort(new LayerError('CLOSED', `layer ${layer.digest}: no longer served`));
     reads.refuseAll('unavailable');
@@ -149,6 +158,11 @@ export class LayerEngine implements AsyncDisposable {
     this.#wake();
   }
 
+  /** Reads that wait for bytes, of all layers. */
+  get readsWaiting(): number {
+    return this.#waitingReads();
+  }
+
   /** Layers whose background fill is queued. */
   get fillQueueSize(): number {
     return this.#fill?.size ?? 0;
@@ -179,6 +193,11 @@ export class LayerEngine implements AsyncDisposable {
       isFillOver: false,
     };
     this.#byLayer.set(layer, served);
+    layer.onLost = (spans, error) => {
+      this.#disk.failed(layer.digest, error);
+      served.spans.lost(spans);
+      this.#fillAgain(served);
+    };
     this.#transfers.open(served);
     if (layer.suspects.size > 0) this.#transfers.startVerifying(served);
     if (!layer.isFilled) this.#fill?.add(served);
@@ -226,11 +245,17 @@ export class LayerEngine implements AsyncDisposable {
     const { perLayer, total } = LIMITS[priority];
     for (const served of this.#byLayer.values()) {
       while (this.#transfers.active[priority] < total && served.spans.active[priority] < perLayer) {
+        if (served.spans.attempt > 0 && served.spans.active[priority] >= MAX_TRIES_PER_LAYER) break;
         const run = next(served.spans);
         if (run === undefined) break;
         this.#transfers.start(served, run);
       }
     }
+  }
+
+  /** Its last spans may have been on their way when the background took it for done. */
+  #fillAgain(served: ServedLayer): void {
+    if (!served.isFillOver) this.#fill?.add(served);
   }
 
   async #fillOne(served: ServedLayer): Promise<boolean> {

@@ -9,7 +9,8 @@ export type LayerErrorCode =
   | 'NO_SOURCE'
   | 'NOT_FOUND'
   | 'TOO_LARGE'
-  | 'STORE_BROKEN'
+  | 'STORE_BROKEN' // what is on disk is not what was written
+  | 'DISK_FAILED' // the operating system refused: no space, no descriptor, an error of the device
   | 'IN_USE'
   | 'CLOSED';
 

@@ -17,8 +17,9 @@ export interface SpanRun {
 export interface SpanSink {
   /** Compressed bytes came. */
   received(bytes: number): void;
-  /** The first bytes of a span came. */
-  begin(span: number): SpanWriter;
+  /** The first bytes of a span came: waits for memory to put them in. @throws the signal's reason */
+  admit(span: number, signal: AbortSignal): Disposable | Promise<Disposable>;
+  begin(span: number, memory: Disposable): SpanWriter;
   /** A span's bytes were all pushed. The fetch goes on when the promise settles. */
   complete(span: number, writer: SpanWriter): Promise<void> | undefined;
 }
@@ -41,7 +42,8 @@ export async function fetchSpans(
   const offsetBytes = blobStartBytes[first] ?? 0;
   const lengthBytes = (blobEndBytes[last] ?? 0) - offsetBytes;
   const watch = new AbortController();
-  const timer = setTimeout(() => watch.abort(new LayerError('STALLED', `layer ${layer.digest}: nothing came for ${stallMs} ms`)), stallMs);
+  let missing = 'nothing came';
+  const timer = setTimeout(() => watch.abort(new LayerError('STALLED', `layer ${layer.digest}: ${missing} for ${stallMs} ms`)), stallMs);
   const stop = AbortSignal.any([signal, watch.signal]);
   let span = first;
   let writer: SpanWriter | undefined;
@@ -55,7 +57,15 @@ export async function fetchSpans(
       sink.received(piece.length);
       for (let at = 0; at < piece.length && span <= last; ) {
         if (writer === undefined) {
-          writer = sink.begin(span);
+          let memory = sink.admit(span, stop);
+          if (memory instanceof Promise) {
+            missing = 'there was no memory for a span';
+            timer.refresh();
+            memory = await memory;
+            missing = 'nothing came';
+            timer.refresh();
+          }
+          writer = sink.begin(span, memory);
           // Where a span begins inside a byte, the one before ends with that byte.
           if (span > first && (blobStartBytes[span] ?? 0) < (blobEndBytes[span - 1] ?? 0)) writer.push(lastByte);
         }

@@ -3,6 +3,8 @@ import type { LayerData } from './layer-data.ts';
 import { dataLength } from './span-index.ts';
 import { SpanPool } from './span-pool.ts';
 
+const never = new AbortController().signal;
+
 export interface FillOptions {
   /** The layer's uncompressed tar, trusted: only its headers are compared with the table of contents. */
   readonly tarPath: string;
@@ -25,9 +27,10 @@ export async function fillLayer(layer: LayerData, { tarPath, order, signal }: Fi
     signal?.throwIfAborted();
     if (layer.isPresent(span)) continue;
     await pool.hasRoom();
+    const memory = await pool.admit(layer, span, signal ?? never);
     const bytes = new Uint8Array(dataLength(layer.index, span));
     await tar.read(bytes, 0, bytes.length, layer.index.startBytes[span] ?? 0);
-    const stored = pool.storePlain(layer, span, bytes).then((checksum) => {
+    const stored = pool.storePlain(layer, span, bytes, memory).then((checksum) => {
       layer.stored(span, checksum);
       layer.announce(span);
     });

@@ -3,7 +3,7 @@ import { access, type FileHandle, open, readFile } from 'node:fs/promises';
 import { isNotFound } from '@soci/errors';
 import { LayerError } from './errors.ts';
 import { readSpanIndex, type SpanIndex } from './span-index.ts';
-import { hasBit, setBit } from './bitmap.ts';
+import { clearBit, hasBit, setBit } from './bitmap.ts';
 import { SpanMap } from './span-map.ts';
 
 /** Files of one layer on disk. */
@@ -36,6 +36,8 @@ export class LayerData implements AsyncDisposable {
   readonly onDisk: Int32Array;
   /** Spans that the map lists and nobody has checked since an unclean stop. */
   readonly suspects = new Set<number>();
+  /** Told of spans whose bytes the disk did not take: they are not here any more. */
+  onLost: (spans: readonly number[], error: unknown) => void = () => undefined;
   readonly #data: FileHandle;
   readonly #map: SpanMap;
   readonly #isStored: Uint8Array;
@@ -166,17 +168,37 @@ export class LayerData implements AsyncDisposable {
     if (this.#isComplete) return;
     const spans = this.#map.takeDirty();
     if (spans.length > 0) {
+      await this.#syncData(spans);
       try {
-        await this.#data.datasync();
         await this.#map.write(spans);
       } catch (cause) {
         this.#map.markDirty(spans);
-        throw new LayerError('STORE_BROKEN', `layer ${this.digest}: cannot be flushed`, { cause });
+        throw new LayerError('DISK_FAILED', `layer ${this.digest}: its span map cannot be flushed`, { cause });
       }
     }
     if (!this.isFilled || this.#map.isDirty) return;
     await this.#map.close('complete');
     this.#isComplete = true;
+  }
+
+  /** After a failure the kernel says no more of it, and reads the old bytes from the disk once it has dropped its pages: what was to be flushed is forgotten. */
+  async #syncData(spans: readonly number[]): Promise<void> {
+    try {
+      await this.#data.datasync();
+    } catch (cause) {
+      const lost = [...spans, ...this.#map.takeDirty()];
+      for (const span of lost) this.#lose(span);
+      this.onLost(lost, cause);
+      throw new LayerError('DISK_FAILED', `layer ${this.digest}: cannot be flushed`, { cause });
+    }
+  }
+
+  #lose(span: number): void {
+    this.#map.drop(span);
+    if (this.#isStored[span] === 1) this.#storedCount--;
+    this.#isStored[span] = 0;
+    clearBit(this.present, span);
+    clearBit(this.onDisk, span);
   }
 
   /** Each span once, whoever brings it: a layer that took itself for complete would show holes as zeros. */

@@ -166,6 +166,12 @@ export class LayerSpans {
     if (this.reads.hasWaiting(span)) this.#want(span);
   }
 
+  /** Spans that were here are not any more. */
+  lost(spans: readonly number[]): void {
+    for (const span of spans) if (this.#state[span] === STATE.present || this.#state[span] === STATE.held) this.again(span);
+    this.#host.wake();
+  }
+
   /** How often in a row fetching failed. */
   get attempt(): number {
     return this.#attempt;

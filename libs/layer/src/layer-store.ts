@@ -65,6 +65,8 @@ export class LayerStore implements AsyncDisposable {
   readonly #closing = new Map<string, Promise<void>>();
   readonly #flusher: NodeJS.Timeout;
   #flushing: Promise<void> | undefined;
+  /** Layers whose last flush failed. */
+  readonly #unflushed = new Set<string>();
   #clearing: Promise<void> = Promise.resolve();
 
   private constructor({ root, log, flushMs = FLUSH_MS }: LayerStoreOptions, db: DatabaseSync) {
@@ -278,14 +280,17 @@ export class LayerStore implements AsyncDisposable {
 
   /** One layer after the other: a disk that is slow holds one thread of the pool, not all. */
   async #flushAll(): Promise<void> {
-    for (const { layer } of [...this.#open.values()]) {
+    for (const [key, { layer }] of [...this.#open]) {
       try {
         const data = await layer;
         if (data.isDirty) await data.flush();
+        if (this.#unflushed.delete(key)) this.#log.info({ layer: key }, 'layer data can be flushed again');
       } catch (error) {
-        this.#log.error({ error }, 'layer data cannot be flushed, will try again');
+        if (!this.#unflushed.has(key)) this.#log.error({ layer: key, error }, 'layer data cannot be flushed, will try again');
+        this.#unflushed.add(key);
       }
     }
+    for (const key of this.#unflushed) if (!this.#open.has(key)) this.#unflushed.delete(key);
   }
 
   async #clear(paths: readonly string[]): Promise<void> {

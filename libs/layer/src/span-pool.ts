@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { LayerError } from './errors.ts';
 import type { LayerData } from './layer-data.ts';
 import { blobLength } from './span-index.ts';
+import { SpanMemory } from './span-memory.ts';
 import type { SpanJob, SpanJobResult } from './span-worker.ts';
 import { type SpanLink, SpanWriter } from './span-writer.ts';
 import { workerUrl } from './worker-url.ts';
@@ -26,6 +27,7 @@ export class SpanPool implements AsyncDisposable {
   readonly #layers = new Map<number, LayerData>();
   readonly #numbers = new Map<LayerData, number>();
   readonly #waiters: (() => void)[] = [];
+  readonly #memory = new SpanMemory();
 
   /** The thread is started at once: the first read shall not wait for it. */
   constructor() {
@@ -59,11 +61,23 @@ export class SpanPool implements AsyncDisposable {
     this.#post({ kind: 'close', layer: number });
   }
 
-  /** Begins to store a span whose compressed bytes are coming. Counts as work until it is complete or abandoned. */
-  write(layer: LayerData, span: number): SpanWriter {
+  /**
+   * Waits until there is memory for a span.
+   * @returns what `write` or `storePlain` takes
+   * @throws the signal's reason
+   */
+  admit(layer: LayerData, span: number, signal: AbortSignal): Disposable | Promise<Disposable> {
+    return this.#memory.enter(layer.index, span, signal);
+  }
+
+  /** Begins to store a span whose compressed bytes are coming. Counts as work, and holds its memory, until it is stored or abandoned. */
+  write(layer: LayerData, span: number, memory: Disposable): SpanWriter {
+    using owned = new DisposableStack();
+    owned.use(memory);
     const number = this.#numberOf(layer);
     const id = this.#nextId++;
-    const result = this.#expect(id);
+    const held = owned.move();
+    const result = this.#expect(id).finally(() => held.dispose());
     result.catch(() => undefined); // heard of by whoever asks for it, once the span is complete
     const link: SpanLink = {
       result,
@@ -81,7 +95,9 @@ export class SpanPool implements AsyncDisposable {
    * Stores a span's bytes of the tar itself: only their headers can be checked.
    * @throws {LayerError} `SPAN_INVALID`, `HEADER_MISMATCH`, `STORE_BROKEN`, `CLOSED`
    */
-  async storePlain(layer: LayerData, span: number, bytes: Uint8Array<ArrayBuffer>): Promise<number> {
+  async storePlain(layer: LayerData, span: number, bytes: Uint8Array<ArrayBuffer>, memory?: Disposable): Promise<number> {
+    using held = new DisposableStack();
+    held.use(memory);
     const number = this.#numberOf(layer);
     const id = this.#nextId++;
     const result = this.#expect(id);

@@ -1,6 +1,8 @@
+import { hasCode } from '@soci/errors';
 import type { Logger } from '@soci/log';
 import type { BlobSource, FetchPriority } from './blob-source.ts';
 import type { LayerCounters } from './counters.ts';
+import type { DiskTrouble } from './disk-trouble.ts';
 import { LayerError } from './errors.ts';
 import { fetchSpans, type SpanRun } from './fetch-spans.ts';
 import type { LayerData } from './layer-data.ts';
@@ -28,10 +30,13 @@ export interface SpanTransfersOptions {
   readonly source: BlobSource;
   readonly log: Logger;
   readonly counters: LayerCounters;
+  readonly disk: DiskTrouble;
   readonly maxSpanVerificationRetries: number;
   readonly stallMs: number;
   /** Something has changed: there may be work. */
   readonly wake: () => void;
+  /** Spans of a layer that were as good as here are not. */
+  readonly onAbsent: (served: ServedLayer) => void;
   readonly onComplete: ((layer: LayerData) => void) | undefined;
 }
 
@@ -115,7 +120,8 @@ export class SpanTransfers implements AsyncDisposable {
     counters.requests[priority]++;
     const sink = {
       received: (bytes: number): void => void (counters.bytesFetched[priority] += bytes),
-      begin: (span: number): SpanWriter => this.#pool.write(spans.layer, span),
+      admit: (span: number, signal: AbortSignal) => this.#pool.admit(spans.layer, span, signal),
+      begin: (span: number, memory: Disposable): SpanWriter => this.#pool.write(spans.layer, span, memory),
       complete: (span: number, writer: SpanWriter): Promise<void> | undefined => {
         rest.first = span + 1;
         spans.storing(span);
@@ -133,10 +139,17 @@ export class SpanTransfers implements AsyncDisposable {
       if (stop.signal.aborted) return;
       served.rejections.delete(span);
       this.#options.counters.spansStored++;
+      this.#options.disk.worked();
       spans.stored(span, checksum, priority);
       if (spans.layer.isFilled) await this.#complete(served);
     } catch (error) {
       if (stop.signal.aborted) return;
+      if (hasCode(error, 'DISK_FAILED')) {
+        this.#options.disk.failed(spans.layer.digest, error);
+        spans.failed(span, 'disk');
+        this.#options.onAbsent(served);
+        return;
+      }
       if (priority === 'fill') this.#endFill(served);
       this.#reject(served, span, error);
     }

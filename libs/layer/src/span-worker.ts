@@ -124,5 +124,6 @@ function verify(layer: OpenLayer, span: number, checksum: number): number {
 }
 
 function asFailure(error: unknown): { readonly code: LayerErrorCode; readonly message: string } {
-  return { code: error instanceof LayerError ? error.code : 'STORE_BROKEN', message: describeError(error) };
+  const isOfSystem = error instanceof Error && 'errno' in error;
+  return { code: error instanceof LayerError ? error.code : isOfSystem ? 'DISK_FAILED' : 'STORE_BROKEN', message: describeError(error) };
 }
