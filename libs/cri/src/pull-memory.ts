@@ -12,11 +12,11 @@ export interface MemoryKeeper {
   drop(name: string): void;
 }
 
-export interface PullMemory extends Disposable {
-  /** For `CriCredentials`. */
-  readonly kept: KeptPulls;
-  /** For a stop: overwrites all of it, and has the keeper let go of it. */
-  [Symbol.dispose](): void;
+export interface KeptPullsOptions {
+  readonly keeper: MemoryKeeper;
+  readonly log: Logger;
+  /** Aborted when the service is told to stop: then all of it is overwritten, and the keeper lets go of it. */
+  readonly signal: AbortSignal;
 }
 
 const NAME = 'cri';
@@ -30,7 +30,7 @@ const SIZE_BYTES = 72 << 20;
  *
  * @returns undefined when there is no such memory: that is logged, and credentials of pulls end with this process
  */
-export async function openPullMemory(keeper: MemoryKeeper, log: Logger): Promise<PullMemory | undefined> {
+export async function openKeptPulls({ keeper, log, signal }: KeptPullsOptions): Promise<KeptPulls | undefined> {
   const { createMemory, isSealedMemory } = await import('@soci/linux'); // it loads a native module, which a process without a keeper need not have
   try {
     const inherited = keeper.memory(NAME);
@@ -38,13 +38,18 @@ export async function openPullMemory(keeper: MemoryKeeper, log: Logger): Promise
       const kept = KeptPulls.open(new DescriptorMemory(inherited), log);
       if (kept !== undefined) {
         log.info({ entries: kept.size, generation: kept.generation }, 'credentials of pulls go on after a crash');
-        return pullMemory(kept, inherited, keeper);
+        return wipedAtStop(kept, inherited, keeper, signal);
       }
     }
     const fd = createMemory('soci-cri', SIZE_BYTES);
     const kept = KeptPulls.create(new DescriptorMemory(fd), log);
-    await keeper.hold(NAME, fd); // in place of one that this version does not understand
-    return pullMemory(kept, fd, keeper);
+    try {
+      await keeper.hold(NAME, fd); // in place of one that this version does not understand
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+    return wipedAtStop(kept, fd, keeper, signal);
   } catch (error) {
     log.error({ error }, 'credentials of pulls will not survive a crash');
     return undefined;
@@ -52,22 +57,19 @@ export async function openPullMemory(keeper: MemoryKeeper, log: Logger): Promise
 }
 
 /** For a service that has its CRI source turned off: what was held for it before is let go of. */
-export function dropPullMemory(keeper: MemoryKeeper): void {
+export function dropKeptPulls(keeper: MemoryKeeper): void {
   keeper.drop(NAME);
 }
 
-function pullMemory(kept: KeptPulls, fd: number, keeper: MemoryKeeper): PullMemory {
-  let isOpen = true;
-  return {
-    kept,
-    [Symbol.dispose]() {
-      if (!isOpen) return;
-      isOpen = false;
-      kept.wipe();
-      keeper.drop(NAME);
-      closeSync(fd);
-    },
+function wipedAtStop(kept: KeptPulls, fd: number, keeper: MemoryKeeper, signal: AbortSignal): KeptPulls {
+  const wipe = (): void => {
+    kept.wipe();
+    keeper.drop(NAME);
+    closeSync(fd);
   };
+  if (signal.aborted) wipe();
+  else signal.addEventListener('abort', wipe, { once: true });
+  return kept;
 }
 
 class DescriptorMemory implements Memory {
