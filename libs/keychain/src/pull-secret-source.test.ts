@@ -170,15 +170,15 @@ describe('source of pull secrets', () => {
   });
 
   it('stands aside when the first list takes too long, says so once and why, and goes by what it has', async () => {
-    let nowMs = 0;
-    const { source, lines, changes } = subject({ nowMs: () => nowMs });
+    let monotonicMs = 0;
+    const { source, lines, changes } = subject({ monotonicMs: () => monotonicMs });
     source.reportProblem('the API server forbids list');
-    nowMs = 59_999;
+    monotonicMs = 59_999;
     assert.deepEqual(await source.resolve(lookup), {
       kind: 'not-ready',
       reason: 'kubernetes-secrets: the first list is not complete: the API server forbids list',
     });
-    nowMs = 60_000;
+    monotonicMs = 60_000;
     const late = { kind: 'none', reason: 'no complete list within 60 s: the API server forbids list' };
     assert.deepEqual([await source.resolve(lookup), await source.resolve(lookup)], [late, late]);
     assert.equal(lines.length, 1);
@@ -189,11 +189,11 @@ describe('source of pull secrets', () => {
   });
 
   it('has nothing while it is off, fails while what it would follow is not to be trusted, and forgets another cluster', async () => {
-    let nowMs = 0;
-    const { source, changes } = subject({ nowMs: () => nowMs });
+    let monotonicMs = 0;
+    const { source, changes } = subject({ monotonicMs: () => monotonicMs });
     source.setOff('no kubeconfig');
     assert.deepEqual(await source.resolve(lookup), { kind: 'none', reason: 'no kubeconfig' });
-    nowMs = 70_000;
+    monotonicMs = 70_000;
     source.setOff(undefined);
     assert.deepEqual(await usersOf(source), ['not-ready']);
     source.put(secret('alice'));
@@ -229,6 +229,50 @@ describe('source of pull secrets', () => {
     });
     source.markSynced();
     assert.deepEqual(await usersOf(source), ['none']);
+  });
+
+  it('is not ready for as long as it says, wherever the wall clock is set to meanwhile', async () => {
+    let nowMs = 0;
+    const { source } = subject({ nowMs: () => nowMs });
+    nowMs = 86_400_000;
+    assert.deepEqual(await usersOf(source), ['not-ready']);
+  });
+
+  it('tells of which registries a change is, all names of Docker Hub for one, any where a key is a pattern', () => {
+    const { source, changes } = subject();
+    source.markSynced();
+    changes.length = 0;
+    const put = (name: string, ...keys: readonly string[]): void => {
+      const auths = Object.fromEntries(keys.map((key) => [key, { auth: 'dTpw' }]));
+      source.put({ ...secret('x', { name }), document: JSON.stringify({ auths }) });
+    };
+    put('a', 'https://a.example/v1/', 'a.example:5000/team', '[::1]:5000');
+    put('a', 'b.example');
+    put('hub', 'docker.io');
+    put('pattern', '*.example');
+    put('pattern');
+    put('many', ...Array.from({ length: 65 }, (_, i) => `h${i}.example`));
+    assert.deepEqual(
+      changes.map(({ hosts }) => hosts),
+      [
+        ['a.example', 'a.example:5000', '[::1]:5000'],
+        ['a.example', 'a.example:5000', '[::1]:5000', 'b.example'],
+        ['index.docker.io', 'docker.io', 'registry-1.docker.io'],
+        undefined,
+        undefined,
+        undefined,
+      ],
+    );
+    changes.length = 0;
+    {
+      using list = source.beginList({ type: 'kubernetes.io/dockerconfigjson' });
+      list.put({ ...secret('x', { name: 'a' }), document: '{"auths":{"c.example":{"auth":"dTpw"}}}' });
+      list.put({ ...secret('x', { name: 'hub' }), document: '{"auths":{"d.example":{"auth":"dTpw"}}}' });
+    }
+    assert.deepEqual(
+      changes.map(({ hosts }) => hosts),
+      [['b.example', 'c.example', 'index.docker.io', 'docker.io', 'registry-1.docker.io', 'd.example']],
+    );
   });
 
   it('calls nobody back who has had enough', () => {

@@ -4,6 +4,7 @@ import type { Credential } from './credential.ts';
 import type { PullSecretType } from './docker-config-file.ts';
 import type { KeychainError } from './errors.ts';
 import { Keyring, type KeyringEntry } from './keyring.ts';
+import { changeBetween, joined, type EntriesChange } from './entries-change.ts';
 import { haveSameLogins, readPullSecret, type PullSecret } from './pull-secret.ts';
 import { firstDistinct, none, type Answer, type CredentialSource, type Lookup, type SourceChange } from './source.ts';
 
@@ -15,7 +16,10 @@ export interface PullSecretSourceOptions {
   readonly isolation?: Isolation;
   /** How long the first list may take before the source stands aside; 60 s by default. */
   readonly firstSyncTimeoutMs?: number;
+  /** The wall clock, for the age of entries. */
   readonly nowMs?: () => number;
+  /** Goes on evenly whatever becomes of the wall clock, which a node sets while it boots. */
+  readonly monotonicMs?: () => number;
 }
 
 /** What a list of the API server covers. */
@@ -45,6 +49,7 @@ export class PullSecretSource implements CredentialSource {
   readonly #isolation: Isolation;
   readonly #firstSyncTimeoutMs: number;
   readonly #nowMs: () => number;
+  readonly #monotonicMs: () => number;
   readonly #keyring = new Keyring();
   /** By owner: a secret is told apart by its type, too, since one made again with the other type comes by another watch, which may run ahead. */
   readonly #scopes = new Map<string, ListScope & { readonly namespace: string }>();
@@ -56,20 +61,22 @@ export class PullSecretSource implements CredentialSource {
   #off: string | undefined;
   #failure: KeychainError | undefined;
   #openLists = 0;
-  /** Withdrawn while lists are being read; undefined when nothing has changed. */
-  #collected: string[] | undefined;
+  /** What has changed while lists are being read; undefined when nothing has. */
+  #collected: EntriesChange | undefined;
 
   constructor({
     log,
     isolation = 'node',
     firstSyncTimeoutMs = DEFAULT_FIRST_SYNC_TIMEOUT_MS,
     nowMs = () => Date.now(),
+    monotonicMs = () => performance.now(),
   }: PullSecretSourceOptions) {
     this.#log = log;
     this.#isolation = isolation;
     this.#firstSyncTimeoutMs = firstSyncTimeoutMs;
     this.#nowMs = nowMs;
-    this.#waitingSinceMs = nowMs();
+    this.#monotonicMs = monotonicMs;
+    this.#waitingSinceMs = monotonicMs();
   }
 
   get isSynced(): boolean {
@@ -176,7 +183,7 @@ export class PullSecretSource implements CredentialSource {
   }
 
   #startWaiting(): void {
-    this.#waitingSinceMs = this.#nowMs();
+    this.#waitingSinceMs = this.#monotonicMs();
     this.#saysStandingAside = false;
   }
 
@@ -184,7 +191,7 @@ export class PullSecretSource implements CredentialSource {
   #unsynced(): Answer | undefined {
     if (this.#isSynced) return undefined;
     const why = this.#problem === undefined ? '' : `: ${this.#problem}`;
-    const waitedMs = this.#nowMs() - this.#waitingSinceMs;
+    const waitedMs = this.#monotonicMs() - this.#waitingSinceMs;
     if (waitedMs < this.#firstSyncTimeoutMs) return { kind: 'not-ready', reason: `${this.name}: the first list is not complete${why}` };
     if (!this.#saysStandingAside)
       this.#log.warn({ waitedMs, problem: this.#problem }, 'pull secrets not synced in time, images are pulled without them');
@@ -206,7 +213,7 @@ export class PullSecretSource implements CredentialSource {
     const before = this.#keyring.entriesOf(owner);
     if (haveSameLogins(before, entries)) return;
     this.#keyring.set(owner, entries);
-    if (this.#isSynced) this.#changed(withdrawnBetween(before.map(credentialOf), entries.map(credentialOf)));
+    if (this.#isSynced) this.#changed(changeBetween(before, entries));
   }
 
   #removeUnseen({ type, namespace }: ListScope, seen: ReadonlySet<string>): void {
@@ -219,19 +226,20 @@ export class PullSecretSource implements CredentialSource {
   }
 
   /** Told at once, or with all the others that open lists bring. */
-  #changed(withdrawn: readonly string[]): void {
-    if (this.#openLists === 0) this.#tell(withdrawn);
-    else (this.#collected ??= []).push(...withdrawn);
+  #changed(change: EntriesChange): void {
+    if (this.#openLists === 0) this.#tell(change.withdrawn, change.hosts);
+    else this.#collected = this.#collected === undefined ? change : joined(this.#collected, change);
   }
 
   #tellCollected(): void {
-    const withdrawn = this.#collected;
+    const change = this.#collected;
     this.#collected = undefined;
-    if (withdrawn !== undefined) this.#tell(withdrawn);
+    if (change !== undefined) this.#tell(change.withdrawn, change.hosts);
   }
 
-  #tell(withdrawn: readonly string[]): void {
-    this.#listeners.tell({ source: this.name, withdrawn });
+  /** @param hosts left out: any */
+  #tell(withdrawn: readonly string[], hosts?: readonly string[]): void {
+    this.#listeners.tell({ source: this.name, withdrawn, ...(hosts === undefined ? {} : { hosts }) });
   }
 }
 
