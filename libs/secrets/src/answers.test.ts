@@ -68,7 +68,7 @@ describe('list', () => {
   });
 
   const refusals = [
-    { status: 401, code: 'DENIED' },
+    { status: 401, code: 'UNAUTHORIZED' },
     { status: 403, code: 'DENIED' },
     { status: 410, code: 'GONE' },
     { status: 429, code: 'BUSY' },

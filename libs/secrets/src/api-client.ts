@@ -55,7 +55,7 @@ export class ApiClient implements AsyncDisposable {
 
   /**
    * @returns the body of a 200; to be read to its end, or destroyed
-   * @throws {SecretsError} `LOGIN_FAILED`, `UNREACHABLE`, and by status `DENIED`, `GONE`, `BUSY`, `API_FAILED`
+   * @throws {SecretsError} `LOGIN_FAILED`, `UNREACHABLE`, and by status `UNAUTHORIZED`, `DENIED`, `GONE`, `BUSY`, `API_FAILED`
    */
   async get({ path, answerTimeoutMs, idleTimeoutMs }: ApiRequest, signal: AbortSignal): Promise<Dispatcher.ResponseData['body']> {
     const { target, login, userAgent } = this.#options;
@@ -146,8 +146,9 @@ export function statusError(server: string, code: number, document: unknown, ret
   return new SecretsError(codeOf(effective), message, retryAfterMs > 0 ? { retryAfterMs } : {});
 }
 
-function codeOf(status: number): 'DENIED' | 'GONE' | 'BUSY' | 'API_FAILED' {
-  if (status === 401 || status === 403) return 'DENIED';
+function codeOf(status: number): 'UNAUTHORIZED' | 'DENIED' | 'GONE' | 'BUSY' | 'API_FAILED' {
+  if (status === 401) return 'UNAUTHORIZED';
+  if (status === 403) return 'DENIED';
   if (status === 410) return 'GONE';
   return status === 429 ? 'BUSY' : 'API_FAILED';
 }

@@ -5,7 +5,8 @@ export type SecretsErrorCode =
   | 'KUBECONFIG_UNTRUSTED' // others can write it
   | 'LOGIN_FAILED' // the token, certificate or login program that the kubeconfig names gives nothing
   | 'UNREACHABLE' // no connection, no answer in time, or one that was cut
-  | 'DENIED' // 401 or 403
+  | 'UNAUTHORIZED' // 401: the login is not, or no longer, accepted
+  | 'DENIED' // 403
   | 'GONE' // the resource version is no longer known
   | 'BUSY' // 429: it wants fewer requests
   | 'API_FAILED' // any other status

@@ -202,7 +202,7 @@ for (const { name, skip, start } of servers) {
       };
       const kubeconfig = await kubeconfigFor(directory, api.kubeconfig(FOLLOWER), api.url, edit);
       await using subject = new Subject({ kubeconfigPath: kubeconfig });
-      await subject.counts('soci_secrets_errors_total{code="DENIED"}', 2);
+      await subject.counts('soci_secrets_errors_total{code="UNAUTHORIZED"}', 2);
       assert.equal(await subject.users('first.example'), 'not-ready');
       await writeFile(`${tokenFile}.new`, `${api.token(FOLLOWER)}\n`, { mode: 0o600 });
       await rename(`${tokenFile}.new`, tokenFile);

@@ -13,14 +13,32 @@ export interface KubeconfigText {
   readonly text: string;
 }
 
-/** What the library's reader leaves out or reads at the wrong time. */
-const userExtras = z.object({
+const optionalText = z.string().nullish();
+/** What the library's reader takes as it comes: a token of digits alone is a number in YAML. */
+const clusterTexts = z.object({
+  server: optionalText,
+  'certificate-authority-data': optionalText,
+  'tls-server-name': optionalText,
+  'proxy-url': optionalText,
+});
+const userTexts = {
+  token: optionalText,
+  username: optionalText,
+  password: optionalText,
+  'client-certificate-data': optionalText,
+  'client-key-data': optionalText,
+  as: optionalText,
+};
+/** What the library's reader leaves out, reads at the wrong time or does not check. */
+const extraParts = z.object({
+  clusters: z.array(z.object({ cluster: clusterTexts.nullish() })).nullish(),
   users: z
     .array(
       z.object({
         name: z.string(),
         user: z
           .object({
+            ...userTexts,
             tokenFile: z.string().optional(),
             'as-uid': z.string().optional(),
             'as-groups': z.array(z.string()).optional(),
@@ -31,7 +49,7 @@ const userExtras = z.object({
     )
     .nullish(),
 });
-type UserExtras = NonNullable<NonNullable<z.output<typeof userExtras>['users']>[number]['user']>;
+type UserExtras = NonNullable<NonNullable<z.output<typeof extraParts>['users']>[number]['user']>;
 
 const program = z.object({
   apiVersion: z.enum(['client.authentication.k8s.io/v1', 'client.authentication.k8s.io/v1beta1']),
@@ -91,14 +109,16 @@ async function merge(files: readonly KubeconfigText[]): Promise<Merged> {
       const document = loadYaml<unknown>(text);
       one.loadFromString(text);
       one.makePathsAbsolute(directory);
-      for (const { name, user } of userExtras.parse(document).users ?? []) {
+      for (const { name, user } of extraParts.parse(document).users ?? []) {
         if (directories.has(name)) continue;
         directories.set(name, directory);
         extras.set(name, user ?? {});
       }
-    } catch {
-      // The library's message may quote the file, and that holds tokens.
-      throw new SecretsError('KUBECONFIG_INVALID', `kubeconfig ${path}: not a kubeconfig file`);
+    } catch (error) {
+      // The library's message may quote the file, and that holds tokens. Where a text is missing may be told.
+      const issue = error instanceof z.ZodError ? error.issues[0] : undefined;
+      const why = issue === undefined || issue.path.length === 0 ? 'not a kubeconfig file' : `${issue.path.join('.')}: ${issue.message}`;
+      throw new SecretsError('KUBECONFIG_INVALID', `kubeconfig ${path}: ${why}`);
     }
     config.currentContext ||= one.currentContext;
     config.clusters.push(...one.clusters.filter(({ name }) => config.getCluster(name) === null));

@@ -176,7 +176,8 @@ export class SecretFeed {
     counters.failed(failure.code);
     if (failure.code === 'UNREACHABLE') api.distrust();
     problems.report(scope, verb, failure);
-    const delayMs = failure.code === 'DENIED' ? this.#refusals.next() : this.#failures.next();
+    const isRefused = hasCode(failure, 'UNAUTHORIZED', 'DENIED');
+    const delayMs = isRefused ? this.#refusals.next() : this.#failures.next();
     return Math.max(delayMs, failure.retryAfterMs ?? 0);
   }
 

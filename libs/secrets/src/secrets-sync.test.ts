@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { KubeStandIn } from '@soci/testing';
 import { kubeconfigFor, Subject } from './testing/subject.ts';
@@ -113,12 +114,63 @@ describe('following with the kubeconfig of the time', () => {
   it('says nothing of tokens and passwords, at any level', async () => {
     const kubeconfig = await edited(({ users }) => Object.assign(users[0].user, { token: 'c4nary-refused' }));
     await using subject = new Subject({ kubeconfigPath: kubeconfig });
-    await subject.counts('soci_secrets_errors_total{code="DENIED"}', 2);
+    await subject.counts('soci_secrets_errors_total{code="UNAUTHORIZED"}', 2);
     await rename(await edited(() => undefined), kubeconfig);
     await subject.expects('first.example', ['alice']);
     for (const secret of ['c4nary', Buffer.from('alice:c4nary').toString('base64'), api.token(FOLLOWER)])
       assert.equal(subject.logged(secret), 0);
     assert.equal(JSON.stringify(subject.sync.state).includes('c4nary'), false);
+  });
+
+  it('follows on when a kubeconfig that cannot be understood is mended', async () => {
+    const kubeconfig = await edited(({ users }) => Object.assign(users[0].user, { token: 12_345_678 }));
+    await using subject = new Subject({ kubeconfigPath: kubeconfig });
+    await subject.expects('first.example', 'none');
+    assert.match(subject.sync.state.problem ?? '', /users\.0\.user\.token/);
+    assert.equal(subject.logged('12345678'), 0);
+    await rename(await edited(() => undefined), kubeconfig);
+    await subject.expects('first.example', ['alice']);
+  });
+
+  it('tries a watch again, with what its login says by then, when that is no longer accepted', async (t) => {
+    let accepted = 'one';
+    const seen: string[] = [];
+    const server = createServer((request, response) => {
+      const isWatch = request.url?.includes('watch=true') === true;
+      const isAccepted = request.headers.authorization === `Bearer ${accepted}`;
+      seen.push(`${isWatch ? 'watch' : 'list'} ${isAccepted ? 'accepted' : 'refused'}`);
+      response.writeHead(isAccepted ? 200 : 401).flushHeaders();
+      if (!isAccepted) response.end('{"kind":"Status","code":401}');
+      else if (!isWatch) response.end('{"metadata":{"resourceVersion":"10"},"items":[]}');
+      else setTimeout(() => response.end(), accepted === 'one' ? 1_100 : 60_000).unref();
+    }).listen(0, '127.0.0.1');
+    t.after(() => {
+      server.close();
+      server.closeAllConnections();
+    });
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const tokenFile = join(directory, 'token');
+    await writeFile(tokenFile, 'one');
+    const kubeconfig = await edited(({ clusters, users }) => {
+      clusters[0].cluster = { server: url };
+      users[0].user = { tokenFile };
+    });
+    await using subject = new Subject({ kubeconfigPath: kubeconfig });
+    const watches = async (count: number): Promise<void> => {
+      const untilMs = performance.now() + 8_000;
+      while (seen.filter((one) => one === 'watch accepted').length < count) {
+        assert.ok(performance.now() < untilMs, seen.join());
+        await sleep(20);
+      }
+    };
+    await watches(2);
+    accepted = 'two';
+    await subject.counts('soci_secrets_errors_total{code="UNAUTHORIZED"}', 2);
+    await writeFile(tokenFile, 'two');
+    await watches(4);
+    assert.equal(seen.filter((one) => one.startsWith('list')).length, 2, 'what was seen of the secrets holds');
+    assert.equal(subject.logged('a right is missing'), 0);
   });
 
   it('does not load the library for kubeconfigs before there is one', async () => {

@@ -151,8 +151,10 @@ export class SecretsSync implements AsyncDisposable {
       this.#saidOfKubeconfig = '';
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof SecretsError)) throw error;
-      await this.#kubeconfigFails(error);
+      // Whatever it is, the next look may find it mended.
+      const failure =
+        error instanceof SecretsError ? error : new SecretsError('KUBECONFIG_INVALID', 'kubeconfig cannot be used', { cause: error });
+      await this.#kubeconfigFails(failure);
     }
   }
 
