@@ -41,6 +41,8 @@ describe('LayerStore', () => {
       store.allNames().map(({ slot }) => slot),
       [2, 4],
     );
+    assert.equal(store.names(a, '02', 1).slot, 5, 'another image: what the kernel kept of the first is not it');
+    assert.equal(store.names(a, '02', 1).slot, 5);
   });
 
   it('keeps the images of a layer newest first, and forgets one that is removed', async (t) => {

@@ -108,13 +108,12 @@ export class LayerStore implements AsyncDisposable {
   }
 
   /**
-   * The slot of a names image, a new one when it has none.
+   * The slot of a names image, a new one when it has none, and when it was of another image: the kernel keeps what it read under a slot for as long as the FUSE mount is there.
    * @param checksum of the image that was written, or found right
    */
   names(key: string, impliedKey: string, checksum: number): LayerNames {
-    const update = this.#db.prepare('UPDATE slots SET checksum = ? WHERE layer = ? AND implied_key = ? RETURNING slot');
-    const insert = this.#db.prepare('INSERT INTO slots (layer, implied_key, checksum) VALUES (?, ?, ?) RETURNING slot');
-    const row = update.get(checksum, key, impliedKey) ?? insert.get(key, impliedKey, checksum);
+    const known = this.#db.prepare('SELECT slot, checksum FROM slots WHERE layer = ? AND implied_key = ?').get(key, impliedKey);
+    const row = known?.checksum === checksum ? known : this.#giveSlot(key, impliedKey, checksum);
     return this.#toNames({ slot: row?.slot, layer: key, implied_key: impliedKey });
   }
 
@@ -311,6 +310,12 @@ export class LayerStore implements AsyncDisposable {
            AND NOT EXISTS (SELECT 1 FROM slots WHERE layer GLOB ?2)`,
       )
       .run(layerDigest, `${layerDigest.slice('sha256:'.length)}-*`);
+  }
+
+  #giveSlot(key: string, impliedKey: string, checksum: number): Record<string, unknown> | undefined {
+    return this.#db
+      .prepare('INSERT OR REPLACE INTO slots (layer, implied_key, checksum) VALUES (?, ?, ?) RETURNING slot')
+      .get(key, impliedKey, checksum);
   }
 
   /** Not before whoever had it open has written down what is in it. */

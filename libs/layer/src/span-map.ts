@@ -48,7 +48,7 @@ export class SpanMap implements AsyncDisposable {
       const map = new SpanMap(file, spanCount, entries);
       const spans = Array.from({ length: spanCount }, (_, span) => span).filter((span) => map.#isEntry(span));
       const isComplete = state === 'complete' && spans.length === spanCount;
-      if (!isComplete) await map.#writeHead('open', state === undefined);
+      if (!isComplete && state !== 'open') await map.#writeHead('open', state === undefined); // after a kill it says so already
       return { map, isTrusted: isComplete || state === 'clean', isComplete, spans };
     } catch (cause) {
       await file.close();

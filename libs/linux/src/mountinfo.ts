@@ -24,6 +24,16 @@ export function readMountInfo(path = '/proc/self/mountinfo'): MountInfo[] {
   return parseMountInfo(readFileSync(path, 'utf8'));
 }
 
+/**
+ * The mounts that name this path, or one below it, anywhere: as their mount point, their source, or in their options. In the order in which they were made;
+ * for a caller in a thread that may block, because the table waits while mounts are made and taken away.
+ */
+export function readMountsNaming(path: string): MountInfo[] {
+  const written = escape(path);
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  return parseMountInfo(lines.filter((line) => line.includes(written)).join('\n'));
+}
+
 /** @see https://docs.kernel.org/filesystems/proc.html (3.5): fields, octal escapes, and the optional fields that end at `-` */
 export function parseMountInfo(text: string): MountInfo[] {
   return text.split('\n').flatMap((line) => {
@@ -70,4 +80,9 @@ function parseLine(line: string): MountInfo | undefined {
 /** The kernel writes space, tab, newline and backslash (and `#`) as a backslash and three octal digits. */
 function unescape(field: string): string {
   return field.replace(/\\([0-3][0-7]{2})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+}
+
+/** As `unescape` finds it. */
+function escape(path: string): string {
+  return path.replace(/[ \t\n\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
 }

@@ -2,6 +2,7 @@ import { lchownSync, lstatSync, mkdirSync, statfsSync, statSync, type Stats } fr
 import { isNotFound } from '@soci/errors';
 import { diskUsageNow } from './disk-usage.ts';
 import { MOUNT_FLAGS, mountNow, umountNow } from './libc.ts';
+import { readMountsNaming } from './mountinfo.ts';
 import { removeTreeNow } from './remove-tree.ts';
 
 /** What is told about a file. */
@@ -37,6 +38,7 @@ export const OPERATIONS = {
       throw error;
     }
   },
+  mountsNaming: readMountsNaming,
   diskUsage: diskUsageNow,
   removeTree: removeTreeNow,
   pathExists: (path: string): boolean => {

@@ -64,6 +64,24 @@ inPrivateNamespace(import.meta.filename, () => {
       assert.equal(await syscalls.pathExists(join(directory, 'tree')), false);
     });
 
+    it('lists mounts that name a path, in any of their fields, in the order in which they were made', async (t) => {
+      await using syscalls = new Syscalls();
+      const path = join(makeDirectory(t), 'with space');
+      const [lower, upper, work, merged] = ['lower', 'upper', 'work', 'merged'].map((name) => join(path, name));
+      for (const directory of [lower, upper, work, merged]) await syscalls.makeDirectory(directory ?? '');
+      await syscalls.mount({ source: 'none', target: path, type: 'tmpfs' });
+      for (const directory of [lower, upper, work, merged]) await syscalls.makeDirectory(directory ?? '');
+      const data = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+      await syscalls.mount({ source: 'overlay', target: merged ?? '', type: 'overlay', data });
+      const types = (await syscalls.mountsNaming(path)).map(({ type }) => type);
+      assert.deepEqual(types, ['tmpfs', 'overlay']);
+      const [naming] = await syscalls.mountsNaming(upper ?? '');
+      assert.ok(naming?.superOptions.includes(`upperdir=${upper}`), String(naming?.superOptions));
+      await syscalls.umount(merged ?? '');
+      await syscalls.umount(path);
+      assert.deepEqual(await syscalls.mountsNaming(path), []);
+    });
+
     it('names the errno', async (t) => {
       const directory = makeDirectory(t);
       await using syscalls = new Syscalls();

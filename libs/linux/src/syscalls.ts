@@ -1,5 +1,6 @@
 import type { DiskUsage } from './disk-usage.ts';
 import type { MountRequest } from './libc.ts';
+import type { MountInfo } from './mountinfo.ts';
 import type { FilesystemStat, FileStat } from './operations.ts';
 import { SyscallThread, type CallOptions } from './syscall-thread.ts';
 
@@ -33,6 +34,11 @@ export class Syscalls implements AsyncDisposable {
     { readOnly = false, ...options }: CallOptions & { readonly readOnly?: boolean } = {},
   ): Promise<void> {
     await this.#calls.run('bindMount', [source, target, readOnly], options);
+  }
+
+  /** The mounts that name this path or one below it: as their mount point, their source or in their options. In the order in which they were made. */
+  async mountsNaming(path: string, options?: CallOptions): Promise<MountInfo[]> {
+    return await this.#calls.run('mountsNaming', [path], options);
   }
 
   /** Distinct inodes and their allocated bytes; mounts below `path` are not counted. */

@@ -17,7 +17,7 @@ inPrivateNamespace(import.meta.filename, () => {
     it('serves an image before it is there, and each layer once', async (t) => {
       const node = await makeNode(t, 'twice');
       await using running = await node.start();
-      assert.deepEqual(running.mode, { mode: 'erofs' });
+      assert.deepEqual(await running.opened, { mode: 'erofs', reason: 'not asked', continuity: '' });
       const { codes, top } = await pull(running, node.source);
       assert.deepEqual(codes, ['ALREADY_EXISTS', 'ALREADY_EXISTS', 'ALREADY_EXISTS'], node.logs.lines.join('\n'));
       assert.deepEqual(
@@ -110,7 +110,7 @@ inPrivateNamespace(import.meta.filename, () => {
       node.source.isDown = true;
       {
         await using running = await node.start();
-        assert.equal(running.mode.mode, 'erofs');
+        assert.equal((await running.opened).mode, 'erofs');
         const sources = readFileSync('/proc/self/mounts', 'utf8')
           .split('\n')
           .filter((line) => line.includes(join(node.root, 'snapshotter')))
@@ -235,7 +235,7 @@ inPrivateNamespace(import.meta.filename, () => {
       const node = await makeNode(t, 'twice');
       const broken = Promise.withResolvers<Error>();
       await using running = await node.start(GOOD_KERNEL, broken.resolve);
-      assert.equal(running.mode.mode, 'erofs');
+      assert.equal((await running.opened).mode, 'erofs');
       execFileSync('umount', [join(node.root, 'fuse')]);
       assert.match((await broken.promise).message, /FUSE mount/);
     });
@@ -245,7 +245,7 @@ inPrivateNamespace(import.meta.filename, () => {
       const config = parseConfig(CONFIG, 'test').config;
       const fuse = { kind: 'none', reason: '/dev/fuse: no such device' } as const;
       await using running = await createSnapshotter({ root: node.root, fuse, fetcher: node.source, config, log: node.logs.log }, signal);
-      assert.deepEqual(running.mode, { mode: 'plain', reason: '/dev/fuse: no such device' });
+      assert.deepEqual(await running.opened, { mode: 'plain', reason: '/dev/fuse: no such device', continuity: '' });
       assert.deepEqual((await pull(running, node.source)).codes, ['mounts', 'mounts', 'mounts']);
       assert.match(node.logs.lines.join('\n'), /"mode":"plain","reason":"\/dev\/fuse: no such device"/);
     });
@@ -253,7 +253,7 @@ inPrivateNamespace(import.meta.filename, () => {
     it('pulls plainly where the kernel does not serve layers rightly', async (t) => {
       const node = await makeNode(t, 'twice');
       await using running = await node.start({ mode: 'none', reason: 'a read after a reader was killed gave wrong bytes' });
-      assert.equal(running.mode.mode, 'plain');
+      assert.equal((await running.opened).mode, 'plain');
       assert.deepEqual((await pull(running, node.source)).codes, ['mounts', 'mounts', 'mounts']);
       assert.deepEqual(node.source.asked, []);
     });

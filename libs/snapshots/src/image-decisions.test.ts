@@ -100,7 +100,9 @@ describe('ImageDecisions', () => {
     await decisions.decide(IMAGE, 'a', never);
     decisions.replace(IMAGE, DECLINED);
     assert.deepEqual(await decisions.decide(IMAGE, 'b', never), { plan: DECLINED, isFirst: false });
-    decisions.forget(IMAGE);
+    decisions.forget(IMAGE, LAZY);
+    assert.equal((await decisions.decide(IMAGE, 'b', never)).plan, DECLINED, 'it is not that plan any more');
+    decisions.forget(IMAGE, DECLINED);
     assert.equal((await decisions.decide(IMAGE, 'b', never)).plan, LAZY);
     assert.equal(planner.plans, 2);
   });

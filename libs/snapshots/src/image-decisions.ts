@@ -1,3 +1,4 @@
+import type { DecisionStore } from './decision-store.ts';
 import type { ImagePlan, ImagePlanner, ImageRequest } from './image-plan.ts';
 
 export interface ImageDecisionsOptions {
@@ -5,6 +6,8 @@ export interface ImageDecisionsOptions {
   /** How long one image may take to be decided; then it is left to the container runtime. */
   readonly timeoutMs: number;
   readonly now?: () => number;
+  /** Where decisions outlive this process. Left out: nowhere. */
+  readonly decided?: Pick<DecisionStore, 'load' | 'put' | 'addTarget' | 'delete'> | undefined;
 }
 
 export interface Decision {
@@ -41,6 +44,7 @@ export class ImageDecisions {
   constructor(options: ImageDecisionsOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+    this.#load();
   }
 
   /**
@@ -50,6 +54,7 @@ export class ImageDecisions {
   async decide(image: ImageRequest, target: string, signal: AbortSignal): Promise<Decision> {
     signal.throwIfAborted();
     const entry = this.#entryFor(image, target);
+    if (!entry.targets.has(target)) this.#options.decided?.addTarget(keyOf(image), target);
     entry.targets.add(target);
     const plan = await this.#wait(entry, signal);
     entry.usedAt = this.#now();
@@ -63,17 +68,18 @@ export class ImageDecisions {
     const entry = this.#entries.get(keyOf(image));
     if (entry === undefined) return;
     const now = this.#now();
+    this.#options.decided?.put(keyOf(image), image.reference, plan);
     this.#entries.set(keyOf(image), { ...entry, plan: Promise.resolve(plan), settled: plan, settledAt: now, usedAt: now, isTold: true });
   }
 
-  /** The next question about the image is asked afresh. */
-  forget(image: ImageRequest): void {
-    this.#entries.delete(keyOf(image));
+  /** The next question about the image is asked afresh, if this plan is still the answer. */
+  forget(image: ImageRequest, plan: ImagePlan): void {
+    if (this.#entries.get(keyOf(image))?.settled === plan) this.#delete(keyOf(image));
   }
 
   /** The same for all images of a reference; whoever waits for a decision still gets it. */
   forgetReference(reference: string): void {
-    for (const [key, entry] of this.#entries) if (entry.reference === reference) this.#entries.delete(key);
+    for (const [key, entry] of this.#entries) if (entry.reference === reference) this.#delete(key);
   }
 
   #entryFor(image: ImageRequest, target: string): Entry {
@@ -83,7 +89,7 @@ export class ImageDecisions {
     const entry = known !== undefined && this.#isFresh(known, target) ? known : this.#start(image, key);
     this.#entries.set(key, entry); // last in order: least recently used go first
     const [oldest] = this.#entries.keys();
-    if (this.#entries.size > MAX_IMAGES && oldest !== undefined) this.#entries.delete(oldest);
+    if (this.#entries.size > MAX_IMAGES && oldest !== undefined) this.#delete(oldest);
     return entry;
   }
 
@@ -112,12 +118,34 @@ export class ImageDecisions {
       (plan) => {
         entry.settled = plan;
         entry.settledAt = entry.usedAt = this.#now();
+        if (this.#entries.get(key) === entry) this.#keep(key, entry, plan);
       },
       () => {
         if (this.#entries.get(key) === entry) this.#entries.delete(key);
       },
     );
     return entry;
+  }
+
+  #delete(key: string): void {
+    this.#entries.delete(key);
+    this.#options.decided?.delete(key);
+  }
+
+  #keep(key: string, { reference, targets }: Entry, plan: ImagePlan): void {
+    const { decided } = this.#options;
+    decided?.put(key, reference, plan);
+    for (const target of targets) decided?.addTarget(key, target);
+  }
+
+  /** Takes over what an earlier process decided, as old as it is. */
+  #load(): void {
+    const nowMs = Date.now();
+    for (const { key, reference, plan, decidedAtMs, targets } of this.#options.decided?.load(nowMs - KEPT_MS) ?? []) {
+      const at = this.#now() - (nowMs - decidedAtMs);
+      const common = { reference, plan: Promise.resolve(plan), stop: new AbortController(), waiting: 0, isTold: true };
+      this.#entries.set(key, { ...common, targets: new Set(targets), settled: plan, settledAt: at, usedAt: at });
+    }
   }
 
   async #plan(image: ImageRequest, stopped: AbortSignal): Promise<ImagePlan> {

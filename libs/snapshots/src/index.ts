@@ -2,7 +2,9 @@ export { createSnapshotter, type CreateSnapshotterOptions, type RunningSnapshott
 export { SnapshotError, type SnapshotErrorCode } from './errors.ts';
 export type { ImageSource } from './image-planner.ts';
 export { LABEL } from './labels.ts';
-export type { LazyMode } from './lazy-stack.ts';
+export type { LazyMode } from './start-serving.ts';
+export type { NotRestored, RestoreState } from './restore-progress.ts';
 export type { Labels, Mount, SnapshotInfo, SnapshotKind, Usage } from './snapshot.ts';
 export { Snapshotter, type SnapshotRequest } from './snapshotter.ts';
-export { serveSnapshotter, type ServeSnapshotterOptions } from './serve-snapshotter.ts';
+export { serveSnapshotter, type ServeSnapshotterOptions, type SnapshotterKeeper, type SnapshotterMonitor } from './serve-snapshotter.ts';
+export type { LayerNumbers, Restarts, SnapshotterState, SnapshotterView } from './snapshotter-view.ts';

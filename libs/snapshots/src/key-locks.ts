@@ -1,3 +1,5 @@
+import { orAborted } from './or-aborted.ts';
+
 /** Lets one piece of work at a time hold a key; those that wait get it in the order in which they asked. */
 export class KeyLocks {
   readonly #tails = new Map<string, Promise<unknown>>();
@@ -23,16 +25,5 @@ export class KeyLocks {
 
   #forget(key: string, tail: Promise<unknown>): void {
     if (this.#tails.get(key) === tail) this.#tails.delete(key);
-  }
-}
-
-async function orAborted(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(signal.reason as Error);
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
   }
 }

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { hasCode } from '@soci/errors';
-import { findMount, MOUNT_FLAGS, mountsUnder, readMountInfo, UMOUNT_FLAGS, type MountInfo, type Syscalls } from '@soci/linux';
+import { findMount, MOUNT_FLAGS, UMOUNT_FLAGS, type MountInfo, type Syscalls } from '@soci/linux';
 import type { Logger } from '@soci/log';
 import { SnapshotError } from './errors.ts';
 
@@ -12,7 +12,7 @@ export interface MountSource {
   readonly kind: 'files' | 'fuse';
 }
 
-export type MountCalls = Pick<Syscalls, 'mount' | 'umount' | 'bindMount'>;
+export type MountCalls = Pick<Syscalls, 'mount' | 'umount' | 'bindMount' | 'mountsNaming'>;
 
 /** A mount may read a few blocks through FUSE; the registry is not involved. */
 const MOUNT_DEADLINE_MS = 10_000;
@@ -45,38 +45,38 @@ export class LayerMounts {
     await this.#calls.bindMount(from, to, { deadlineMs: MOUNT_DEADLINE_MS });
   }
 
-  isMounted(directory: string): boolean {
-    return findMount(directory, readMountInfo())?.type === 'erofs';
+  async isMounted(directory: string): Promise<boolean> {
+    const mounts = await this.#calls.mountsNaming(directory);
+    return findMount(directory, mounts)?.type === 'erofs';
   }
 
   /** Takes away everything mounted on a directory; what is in use goes when its user does. */
   async unmount(directory: string): Promise<void> {
-    while (findMount(directory, readMountInfo()) !== undefined) {
+    for (;;) {
       try {
-        await this.#calls.umount(directory);
+        await this.#calls.umount(directory, UMOUNT_FLAGS.noFollow);
       } catch (cause) {
-        if (hasCode(cause, 'EINVAL', 'ENOENT')) return; // it went by itself
+        if (hasCode(cause, 'EINVAL', 'ENOENT')) return; // nothing is mounted there
         if (!hasCode(cause, 'EBUSY', 'DEADLINE_EXCEEDED')) throw cause;
-        await this.#calls.umount(directory, UMOUNT_FLAGS.detach);
+        await this.#calls.umount(directory, UMOUNT_FLAGS.detach | UMOUNT_FLAGS.noFollow);
       }
     }
   }
 
-  /**
-   * Takes away, without waiting for their users, the mounts below a directory that are not to stay.
-   * @returns the directories whose mounts stay
-   */
-  async clear(root: string, isToStay: (mount: MountInfo) => boolean): Promise<ReadonlySet<string>> {
-    const staying = new Set<string>();
-    for (const mount of mountsUnder(root, readMountInfo())) {
-      if (isToStay(mount)) staying.add(mount.mountPoint);
-      if (staying.has(mount.mountPoint)) continue;
+  /** Mounts at a directory and below it, in the order in which they were made. */
+  async below(directory: string): Promise<readonly MountInfo[]> {
+    const naming = await this.#calls.mountsNaming(directory);
+    return naming.filter(({ mountPoint }) => mountPoint === directory || mountPoint.startsWith(`${directory}/`));
+  }
+
+  /** Takes mounts of an earlier process away, without waiting for their users. */
+  async clear(mounts: readonly MountInfo[]): Promise<void> {
+    for (const { mountPoint } of mounts.toReversed()) {
       try {
-        await this.#calls.umount(mount.mountPoint, UMOUNT_FLAGS.detach | UMOUNT_FLAGS.noFollow);
+        await this.#calls.umount(mountPoint, UMOUNT_FLAGS.detach | UMOUNT_FLAGS.noFollow);
       } catch (error) {
-        this.#log.warn({ mountPoint: mount.mountPoint, error }, 'mount of an earlier process not taken away');
+        if (!hasCode(error, 'EINVAL', 'ENOENT')) this.#log.warn({ mountPoint, error }, 'mount of an earlier process not taken away');
       }
     }
-    return staying;
   }
 }

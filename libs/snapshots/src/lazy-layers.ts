@@ -49,9 +49,6 @@ export interface LazyLayers {
   /** A snapshot has gone from the records. With the last one of an image its layers are not read through it any more. */
   forgotten(record: SnapshotRecord): void;
 
-  /** Mounts layers again after a start, from what is on disk alone; those that cannot be are left for {@link ensureMounted}. Never rejects because of one. */
-  restore(snapshots: readonly LazySnapshot[], signal: AbortSignal): Promise<void>;
-
   /** Deletes layers that were prepared and that no snapshot has come to use in the meantime. */
   cleanup(signal: AbortSignal): Promise<void>;
 

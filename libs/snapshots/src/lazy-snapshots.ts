@@ -1,6 +1,5 @@
-import { hasCode } from '@soci/errors';
+import { describeError, hasCode } from '@soci/errors';
 import type { LayerNames, LayerStore } from '@soci/layer';
-import type { MountInfo } from '@soci/linux';
 import type { Logger } from '@soci/log';
 import { SnapshotError } from './errors.ts';
 import type { ImageDecisions } from './image-decisions.ts';
@@ -12,9 +11,11 @@ import type { LazyLayers, LazyOutcome, LazyRequest, LazySnapshot } from './lazy-
 import type { MetadataStore } from './metadata-store.ts';
 import { checkNames, namesLabel, namesOfLabels, type KnownNames } from './names-label.ts';
 import type { Prefetch } from './prefetch.ts';
+import type { RestoreProgress } from './restore-progress.ts';
 import type { ServedLayers } from './served-layers.ts';
 import type { SnapshotRecord } from './snapshot.ts';
 import type { SnapshotDirectories } from './snapshot-directories.ts';
+import type { StandingMounts } from './standing-mounts.ts';
 
 export interface LazySnapshotsOptions {
   readonly decisions: ImageDecisions;
@@ -22,8 +23,11 @@ export interface LazySnapshotsOptions {
   readonly mounts: LayerMounts;
   readonly store: Pick<LayerStore, 'names' | 'namesChecksums' | 'addSource' | 'removeReference' | 'images'>;
   /** Where a snapshot whose image was planned anew is noted. */
-  readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list' | 'hasImage'>;
+  readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list' | 'hasImage' | 'getById'>;
   readonly directories: SnapshotDirectories;
+  /** What an earlier process has left mounted. */
+  readonly standing: StandingMounts;
+  readonly progress: RestoreProgress;
   readonly log: Logger;
   /** Where lists of spans are fetched early. */
   readonly prefetch?: Pick<Prefetch, 'start'> | undefined;
@@ -35,12 +39,10 @@ interface Mounted {
   readonly directory: string;
 }
 
-interface Restore {
+interface Target {
   readonly record: SnapshotRecord;
   readonly directory: string;
   readonly names: KnownNames | undefined;
-  /** By an earlier process, from files that need nobody to serve them. */
-  readonly isMounted: boolean;
 }
 
 /** Restores under way at the same time: mounts themselves are made one by one. */
@@ -53,7 +55,10 @@ const never = new AbortController().signal;
 /** Layers mounted from names images of the layer store, as the plan of their image says. */
 export class LazySnapshots implements LazyLayers {
   readonly #options: LazySnapshotsOptions;
+  /** By slot: who mounts one sees whether somebody else has, and nobody binds to a directory that is being unmounted. */
   readonly #locks = new KeyLocks();
+  /** By snapshot id: what is restored and what is used meanwhile are not mounted over each other. */
+  readonly #snapshots = new KeyLocks();
   /** By snapshot id. */
   readonly #mounted = new Map<number, Mounted>();
 
@@ -83,21 +88,26 @@ export class LazySnapshots implements LazyLayers {
         signal.throwIfAborted();
         const isRemovedMeanwhile = hasCode(error, 'NOT_FOUND', 'ENOENT') && attempt === 0;
         if (!isRemovedMeanwhile) return this.#decline(image, `layer ${layerDigest} cannot be mounted`, error);
-        decisions.forget(image);
+        decisions.forget(image, plan);
       }
     }
   }
 
-  async remove(snapshotId: number): Promise<void> {
-    const { mounts, served, directories } = this.#options;
-    const unmount = async (): Promise<void> => {
-      this.#mounted.delete(snapshotId);
-      await mounts.unmount(directories.fsPathOf(snapshotId));
-    };
-    const mounted = this.#mounted.get(snapshotId);
-    if (mounted === undefined) await unmount();
-    else await this.#locks.run(String(mounted.slot), never, unmount); // nobody binds to a directory that is being unmounted
-    await served.release(snapshotId);
+  remove(snapshotId: number): Promise<void> {
+    const { mounts, served, standing, directories, progress } = this.#options;
+    const directory = directories.fsPathOf(snapshotId);
+    return this.#snapshots.run(String(snapshotId), never, async () => {
+      const unmount = async (): Promise<void> => {
+        this.#mounted.delete(snapshotId);
+        await mounts.unmount(directory);
+      };
+      const mounted = this.#mounted.get(snapshotId);
+      standing.adopt(directory);
+      if (mounted === undefined) await unmount();
+      else await this.#locks.run(String(mounted.slot), never, unmount);
+      await served.release(snapshotId);
+      progress.done(snapshotId);
+    });
   }
 
   forgotten({ labels }: SnapshotRecord): void {
@@ -105,19 +115,24 @@ export class LazySnapshots implements LazyLayers {
     if (reference !== undefined) this.#forgetUnused(reference);
   }
 
-  async restore(snapshots: readonly LazySnapshot[], signal: AbortSignal): Promise<void> {
-    const { mounts, served, store, directories } = this.#options;
-    const namesOf = new Map(snapshots.map(({ record, directory }) => [directory, namesOfLabels(record.labels, store)]));
-    const isToStay = ({ type, source, mountPoint }: MountInfo): boolean => type === 'erofs' && source === namesOf.get(mountPoint)?.path;
-    const staying = await mounts.clear(directories.path, isToStay);
-    const pending = snapshots.values();
-    const worker = async (): Promise<void> => {
-      for (const { record, directory } of pending) {
-        await this.#restoreOne({ record, directory, names: namesOf.get(directory), isMounted: staying.has(directory) }, signal);
-      }
-    };
-    await Promise.all(Array.from({ length: MAX_RESTORES }, worker));
-    await served.deleteUnused(new Set([...namesOf.values()].flatMap((names) => names?.layerKey ?? [])));
+  /**
+   * Brings the layers of an earlier process back, from what is on disk alone: mounts that go on first, then those that have to be made again. Those that cannot be
+   * are left for {@link ensureMounted}. Never rejects because of one.
+   * @param onServed called when all mounts that go on are served
+   */
+  async restore(records: readonly SnapshotRecord[], onServed: () => void, signal: AbortSignal): Promise<void> {
+    const { standing, progress, store } = this.#options;
+    progress.begin(records.map(({ id }) => id));
+    const targets = records.map((record) => this.#targetOf(record));
+    const goesOn = ({ directory, names }: Target): boolean => names !== undefined && standing.kindAt(directory, names) !== undefined;
+    await standing.keepOnly(new Set(targets.map(({ directory }) => directory)));
+    await this.#restoreAll(targets.filter(goesOn), signal);
+    onServed();
+    await this.#restoreAll(
+      targets.filter(({ record }) => !this.#mounted.has(record.id)),
+      signal,
+    );
+    progress.finish();
     for (const { reference } of store.images()) this.#forgetUnused(reference);
   }
 
@@ -133,18 +148,41 @@ export class LazySnapshots implements LazyLayers {
 
   async ensureMounted({ record, chain, directory }: LazySnapshot, signal: AbortSignal): Promise<void> {
     if (this.#mounted.has(record.id)) return;
-    const { decisions, store, metadata } = this.#options;
+    const { metadata, progress } = this.#options;
     try {
-      await this.#mountKnown(record.id, namesOfLabels(record.labels, store), directory, signal);
+      await this.#bringBack(this.#targetOf(record), signal);
     } catch (cause) {
       signal.throwIfAborted();
       const named = imageOfLabels(record.labels, record.labels[LABEL.namespace] ?? '');
       if ('missing' in named) throw cause;
-      const { plan } = await decisions.decide(named.image, record.name, signal);
-      const planned = plan.kind === 'lazy' ? layerOfPlan(plan.layers, named.layerDigest, chain.length) : undefined;
-      if (planned === undefined) throw cause;
-      await this.#mount(record.id, planned, directory, signal);
+      const planned = await this.#mountPlanned({ record, chain, directory }, named, cause, signal);
       metadata.updateLabels(record.name, (labels) => ({ ...labels, ...namesLabel(planned) }));
+    }
+    progress.done(record.id);
+  }
+
+  /** As the plan of its image says; one that was made before its layers went is made anew. @throws `cause` when there is no such plan */
+  async #mountPlanned(
+    { record, chain, directory }: LazySnapshot,
+    { image, layerDigest }: { readonly image: ImageRequest; readonly layerDigest: string },
+    cause: unknown,
+    signal: AbortSignal,
+  ): Promise<LayerNames> {
+    const { decisions, standing } = this.#options;
+    for (let attempt = 0; ; attempt++) {
+      const { plan } = await decisions.decide(image, record.name, signal);
+      const planned = plan.kind === 'lazy' ? layerOfPlan(plan.layers, layerDigest, chain.length) : undefined;
+      if (planned === undefined) throw cause;
+      try {
+        await this.#snapshots.run(String(record.id), signal, async () => {
+          await standing.replace(directory);
+          await this.#mount(record.id, planned, directory, signal);
+        });
+        return planned;
+      } catch (error) {
+        if (!hasCode(error, 'NOT_FOUND', 'ENOENT') || attempt > 0) throw error;
+        decisions.forget(image, plan);
+      }
     }
   }
 
@@ -155,30 +193,66 @@ export class LazySnapshots implements LazyLayers {
       const source = await served.use(snapshotId, names);
       await directories.ensure(snapshotId);
       const isSame = ({ slot, kind }: Mounted): boolean => slot === names.slot && kind === source.kind;
-      const other = [...this.#mounted.values()].find((mounted) => isSame(mounted) && mounts.isMounted(mounted.directory));
+      const other = await this.#findMounted(isSame);
       if (other === undefined) await mounts.mount(directory, source, source.namesSizeBytes);
       else await mounts.bind(other.directory, directory);
       this.#mounted.set(snapshotId, { slot: names.slot, kind: source.kind, directory });
     });
   }
 
-  async #restoreOne({ record, directory, names, isMounted }: Restore, signal: AbortSignal): Promise<void> {
-    const { log, served } = this.#options;
+  async #findMounted(isWanted: (mounted: Mounted) => boolean): Promise<Mounted | undefined> {
+    for (const mounted of this.#mounted.values()) {
+      if (isWanted(mounted) && (await this.#options.mounts.isMounted(mounted.directory))) return mounted;
+    }
+    return undefined;
+  }
+
+  #targetOf(record: SnapshotRecord): Target {
+    const { directories, store } = this.#options;
+    return { record, directory: directories.fsPathOf(record.id), names: namesOfLabels(record.labels, store) };
+  }
+
+  async #restoreAll(targets: readonly Target[], signal: AbortSignal): Promise<void> {
+    const pending = targets.values();
+    const worker = async (): Promise<void> => {
+      for (const target of pending) {
+        signal.throwIfAborted();
+        await this.#restoreOne(target, signal);
+      }
+    };
+    await Promise.all(Array.from({ length: MAX_RESTORES }, worker));
+  }
+
+  async #restoreOne(target: Target, signal: AbortSignal): Promise<void> {
+    const { log, progress } = this.#options;
+    const { id, name, labels } = target.record;
     try {
-      if (isMounted && names !== undefined) {
-        await served.use(record.id, names);
-        this.#mounted.set(record.id, { slot: names.slot, kind: 'files', directory });
-      } else await this.#mountKnown(record.id, names, directory, signal);
+      await this.#bringBack(target, signal);
+      progress.done(id);
     } catch (error) {
       signal.throwIfAborted();
-      log.warn({ key: record.name, snapshotId: record.id, error }, 'failed to restore remote snapshot; it is tried again on use');
+      progress.failed(id, { key: name, layerDigest: labels[LABEL.layerDigest] ?? '', reason: describeError(error) });
+      log.warn({ key: name, snapshotId: id, error }, 'failed to restore remote snapshot; it is tried again on use');
     }
   }
 
-  async #mountKnown(snapshotId: number, names: KnownNames | undefined, directory: string, signal: AbortSignal): Promise<void> {
-    if (names === undefined) throw new SnapshotError('UNAVAILABLE', `snapshot ${snapshotId}: its layer is not on disk`);
-    await checkNames(names);
-    await this.#mount(snapshotId, names, directory, signal);
+  /** Takes over the mount that an earlier process has made, where it goes on; makes another one otherwise. */
+  #bringBack({ record: { id }, directory, names }: Target, signal: AbortSignal): Promise<void> {
+    const { metadata, served, standing } = this.#options;
+    return this.#snapshots.run(String(id), signal, async () => {
+      if (this.#mounted.has(id) || metadata.getById(id) === undefined) return; // somebody used it, or removed it, meanwhile
+      if (names === undefined) throw new SnapshotError('UNAVAILABLE', `snapshot ${id}: its layer is not on disk`);
+      const kind = standing.kindAt(directory, names);
+      if (kind === undefined) {
+        await checkNames(names);
+        await standing.replace(directory);
+        await this.#mount(id, names, directory, signal);
+        return;
+      }
+      await served.use(id, names, kind);
+      standing.adopt(directory);
+      this.#mounted.set(id, { slot: names.slot, kind, directory });
+    });
   }
 
   /** Without a snapshot of its name an image is none of ours: to be read again it has to be pulled again. */

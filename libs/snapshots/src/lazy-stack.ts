@@ -1,21 +1,10 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SnapshotterConfig } from '@soci/config';
-import { describeError } from '@soci/errors';
-import { FlatFuse } from '@soci/fuse';
+import type { FuseState } from '@soci/fuse';
 import type { InheritedFuse } from '@soci/fuse/launcher';
-import {
-  LayerEngine,
-  LayerPreparer,
-  LayerStore,
-  probeKernel,
-  type KernelProbe,
-  type LayerCounters,
-  type Miss,
-  type ReplySink,
-} from '@soci/layer';
+import { LayerPreparer, LayerStore, type KernelProbe } from '@soci/layer';
 import type { Logger } from '@soci/log';
-import { SnapshotError } from './errors.ts';
+import type { DecisionStore } from './decision-store.ts';
 import { ImageDecisions } from './image-decisions.ts';
 import type { ImagePlanner } from './image-plan.ts';
 import { LazyImagePlanner, type ImageSource } from './image-planner.ts';
@@ -24,26 +13,32 @@ import { LazySnapshots } from './lazy-snapshots.ts';
 import type { MetadataStore } from './metadata-store.ts';
 import { Prefetch } from './prefetch.ts';
 import { PullNamespaces } from './pull-namespaces.ts';
-import { ServedLayers, type Serving } from './served-layers.ts';
+import type { RestoreProgress } from './restore-progress.ts';
+import { ServedLayers } from './served-layers.ts';
+import { startServing, type LazyMode, type StartedServing } from './start-serving.ts';
 import type { SnapshotDirectories } from './snapshot-directories.ts';
-
-/** How layers are served: names by the kernel's EROFS, or not lazily at all. */
-export type LazyMode = { readonly mode: 'erofs' } | { readonly mode: 'plain'; readonly reason: string };
+import { StandingMounts } from './standing-mounts.ts';
 
 export interface LazyStackOptions {
   /** The service's state root; `layers` and `fuse` below it are this stack's. */
   readonly root: string;
   /** The FUSE device as the launcher handed it over. */
   readonly fuse: InheritedFuse;
+  /** Which mount of the device an earlier process has left. Left out where none can. */
+  readonly fuseState?: FuseState | undefined;
+  /** Whether the next process gets the device: then the mount is left to it. Asked when this ends. */
+  readonly leavesMount?: (() => boolean) | undefined;
   readonly source: ImageSource;
   readonly config: SnapshotterConfig;
-  readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list' | 'hasImage'>;
+  readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list' | 'hasImage' | 'getById'>;
   readonly directories: SnapshotDirectories;
+  readonly decided: DecisionStore;
   readonly calls: MountCalls;
+  readonly progress: RestoreProgress;
   readonly log: Logger;
   /** Layers can be served no more until a new process mounts them again. */
   readonly onBroken?: ((error: Error) => void) | undefined;
-  /** Whether the kernel serves layers rightly; tried out at every start. */
+  /** Whether the kernel serves layers rightly; tried out at every start at which no mount goes on. */
   readonly probe?: ((signal: AbortSignal) => Promise<Pick<KernelProbe, 'mode' | 'reason'>>) | undefined;
   /** See `LazyImagePlannerOptions`. */
   readonly notReadyWaitMs?: number;
@@ -53,13 +48,23 @@ export interface LazyStackOptions {
 export interface LazyStack extends AsyncDisposable {
   readonly layers: LazySnapshots;
   readonly mode: LazyMode;
+  readonly served: ServedLayers;
   /** Undefined in plain mode. */
-  readonly counters: LayerCounters | undefined;
+  readonly engine: StartedServing['engine'];
+  /** Requests that an earlier process had read and this one answers. */
+  readonly requestsResumed: number;
+  /** Mounts that an earlier process left. */
+  readonly standing: number;
+  /** Every mount that goes on is served: what is asked of others is refused from now on. */
+  settle(): void;
 }
 
-/** Opens the layers on disk and serves them through FUSE; where that cannot be, only layers that are complete can be used, and images are left to the runtime. */
+/**
+ * Opens the layers on disk and serves them through FUSE; where that cannot be, only layers that are complete can be used, and images are left to the runtime.
+ * @throws when a mount of an earlier process is there and cannot be served: the next process may have more luck
+ */
 export async function openLazyStack(options: LazyStackOptions, signal: AbortSignal): Promise<LazyStack> {
-  const { root, config, metadata, directories, calls, log } = options;
+  const { root, config, metadata, directories, decided, progress, calls, log } = options;
   await using resources = new AsyncDisposableStack();
   const store = resources.use(await LayerStore.open({ root: join(root, 'layers'), log }));
   const preparer = resources.use(new LayerPreparer({ store, log }));
@@ -70,66 +75,20 @@ export async function openLazyStack(options: LazyStackOptions, signal: AbortSign
   const prefetch = config.prefetch.enable ? resources.use(new Prefetch({ source: options.source, served, log })) : undefined;
   resources.use(new PullNamespaces({ source: options.source, store, log }));
   resources.use(started.threads); // ended first: they read the files that are closed then
+  const standing = await StandingMounts.read({ mounts, root, fuse: started.resumed }, directories.path);
   const planner = started.mode.mode === 'plain' ? plainPlanner(started.mode.reason) : lazyPlanner(options, store, preparer);
-  const decisions = new ImageDecisions({ planner, timeoutMs: config.mountTimeoutSec * 1000 });
-  const layers = new LazySnapshots({ decisions, served, mounts, store, metadata, directories, log, prefetch });
+  const decisions = new ImageDecisions({ planner, timeoutMs: config.mountTimeoutSec * 1000, decided });
+  const layers = new LazySnapshots({ decisions, served, mounts, store, metadata, directories, standing, progress, log, prefetch });
   const opened = resources.move();
-  return { layers, mode: started.mode, counters: started.counters, [Symbol.asyncDispose]: () => opened.disposeAsync() };
-}
-
-interface Started {
-  readonly threads: AsyncDisposableStack;
-  readonly mode: LazyMode;
-  readonly serving: Serving | undefined;
-  readonly counters: LayerCounters | undefined;
-}
-
-async function startServing(options: LazyStackOptions, mounts: LayerMounts, signal: AbortSignal): Promise<Started> {
-  const { root, fuse, source, config, log, onBroken } = options;
-  const { probe = (aborted: AbortSignal) => probeKernel({ directory: root, log, signal: aborted }) } = options;
-  const plain = (reason: string): Started => ({
-    mode: { mode: 'plain', reason },
-    serving: undefined,
-    counters: undefined,
-    threads: new AsyncDisposableStack(),
-  });
-  const mountPoint = join(root, 'fuse');
-  await mounts.clear(mountPoint, () => false); // of an earlier process, whose threads are gone
-  if (fuse.kind === 'none') return plain(fuse.reason);
-  const { mode, reason } = await probe(signal);
-  if (mode === 'none') return plain(reason);
-  await mkdir(mountPoint, { recursive: true, mode: 0o700 });
-  const replies: ReplySink = {
-    reply: (low, high, data) => flat?.reply(low, high, data),
-    replyError: (low, high, errno) => flat?.replyError(low, high, errno),
-  };
-  await using own = new AsyncDisposableStack();
-  const engine = own.use(new LayerEngine({ source, replies, log, ...engineOptions(config) }));
-  let flat: FlatFuse | undefined;
-  try {
-    const onEnded = (reason: string): void =>
-      onBroken?.(new SnapshotError('UNAVAILABLE', `the FUSE mount is not served any more: ${reason}`));
-    const onMiss = (miss: Miss): void => engine.onMiss(miss);
-    flat = own.use(await FlatFuse.serve({ fd: fuse.fd, mountPoint, mounted: false, log, onMiss, onEnded }));
-  } catch (error) {
-    return plain(`FUSE cannot be mounted: ${describeError(error)}`);
-  }
-  return { mode: { mode: 'erofs' }, serving: { engine, fuse: flat }, counters: engine.counters, threads: own.move() };
-}
-
-function engineOptions({
-  blob,
-  backgroundFetch,
-}: SnapshotterConfig): Pick<
-  ConstructorParameters<typeof LayerEngine>[0],
-  'readTimeoutMs' | 'maxSpanVerificationRetries' | 'backgroundFetch'
-> {
-  const { disable, silencePeriodMsec, fetchPeriodMsec, maxQueueSize, dropPolicy } = backgroundFetch;
-  const fill = { silencePeriodMs: silencePeriodMsec, fetchPeriodMs: fetchPeriodMsec, maxQueueSize, dropPolicy };
   return {
-    readTimeoutMs: blob.readTimeoutSec * 1000,
-    maxSpanVerificationRetries: blob.maxSpanVerificationRetries,
-    ...(disable ? {} : { backgroundFetch: fill }),
+    layers,
+    mode: started.mode,
+    served,
+    engine: started.engine,
+    requestsResumed: 0,
+    standing: standing.count,
+    settle: () => started.settle(),
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
 

@@ -99,11 +99,11 @@ inPrivateNamespace(import.meta.filename, () => {
         node.source.tell({ hosts: ['registry.example.com'] });
         await sleep(20);
         node.source.reads.length = 0;
-        assert.ok(running.mode.mode === 'erofs');
+        assert.equal((await running.opened).mode, 'erofs');
       }
       node.source.namespaces = [];
       await using running = await node.start();
-      assert.ok(running.mode.mode === 'erofs');
+      assert.equal((await running.opened).mode, 'erofs');
       await read(node, 2, 1, '27');
       assert.deepEqual(node.source.reads[0].namespaces, ['team-b', 'team-a']);
     });

@@ -14,6 +14,7 @@ import {
 import { SnapshotError } from './errors.ts';
 import { KeyLocks } from './key-locks.ts';
 import type { MountSource } from './layer-mounts.ts';
+import type { LayerNumbers } from './snapshotter-view.ts';
 
 export interface ServedLayersOptions {
   readonly store: LayerStore;
@@ -57,10 +58,11 @@ export class ServedLayers {
 
   /**
    * Opens a layer for a snapshot and tells what to mount. Ends with {@link release}, also after a failure.
+   * @param mountedAs how an earlier process has mounted it, where that mount goes on: then what it stands on is served, and nothing is to be mounted
    * @throws {LayerError} `NOT_FOUND` when its files are not there, or are others by now, or are not all of a layer that only comes whole: the image has to be planned
    *   anew; `STORE_BROKEN` when they are unusable
    */
-  async use(snapshotId: number, names: LayerNames): Promise<Source> {
+  async use(snapshotId: number, names: LayerNames, mountedAs?: MountSource['kind']): Promise<Source> {
     const { layerKey } = names;
     if (this.#keyOfUser.get(snapshotId) !== layerKey) await this.release(snapshotId); // its image was planned anew
     return this.#locks.run(layerKey, never, async () => {
@@ -68,15 +70,17 @@ export class ServedLayers {
       const served = this.#served.get(layerKey) ?? (await this.#open(layerKey));
       served.users.add(snapshotId);
       this.#keyOfUser.set(snapshotId, layerKey);
-      assertServable(served.layer);
+      if (mountedAs !== 'files') assertServable(served.layer);
       const namesFile = await open(names.path, 'r');
       try {
         const namesSizeBytes = (await namesFile.stat()).size;
-        if ((served.layer.isComplete || served.layer.isFilled) && !served.slots.has(names.slot)) {
+        const { serving } = this.#options;
+        const isForFiles = isWhole(served.layer) && mountedAs !== 'fuse' && !served.slots.has(names.slot);
+        const needsNobody = mountedAs === 'files' && (serving === undefined || isWholeKey(layerKey));
+        if (isForFiles || needsNobody) {
           await namesFile.close();
           return { kind: 'files', namesPath: names.path, bytesPath: served.layer.paths.data, namesSizeBytes };
         }
-        const { serving } = this.#options;
         if (serving === undefined)
           throw new SnapshotError('UNAVAILABLE', `layer ${names.layerDigest} is not complete, and there is no FUSE mount`);
         const { fuse } = serving;
@@ -102,6 +106,16 @@ export class ServedLayers {
       await this.#close(served);
       await this.#delete(key);
     });
+  }
+
+  counts(): LayerNumbers {
+    const all = [...this.#served.values()];
+    return {
+      used: all.length,
+      served: all.filter(({ slots }) => slots.size > 0).length,
+      complete: all.filter(({ layer }) => isWhole(layer)).length,
+      slots: all.reduce((sum, { slots }) => sum + slots.size, 0),
+    };
   }
 
   /** Fetches spans of a layer that nobody reads yet; numbers past its last span are left out. */
@@ -196,6 +210,10 @@ export class ServedLayers {
     }
     await store.release(layer);
   }
+}
+
+function isWhole({ isComplete, isFilled }: LayerData): boolean {
+  return isComplete || isFilled;
 }
 
 /** What is missing of a layer that was fetched whole cannot be fetched by spans: a registry has it compressed. */

@@ -6,6 +6,7 @@ import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import { parseConfig } from '@soci/config';
+import { FuseState } from '@soci/fuse';
 import { collectLogs, type LogCollector } from '@soci/log';
 import { createSnapshotter, type RunningSnapshotter } from '../create-snapshotter.ts';
 import { LABEL } from '../labels.ts';
@@ -30,8 +31,10 @@ export interface TestNode {
   readonly start: (probe?: Probe, onBroken?: (error: Error) => void) => Promise<RunningSnapshotter>;
 }
 
-/** A machine with an image in a registry. Its files are on a disk: the kernel takes no EROFS image from a tmpfs. */
-export async function makeNode(t: TestContext, image: string, { notReadyWaitMs = 10_000 } = {}): Promise<TestNode> {
+/**
+ * A machine with an image in a registry. @param isKept somebody holds the FUSE device while processes come and go
+ * Its files are on a disk: the kernel takes no EROFS image from a tmpfs. */
+export async function makeNode(t: TestContext, image: string, { notReadyWaitMs = 10_000, isKept = false } = {}): Promise<TestNode> {
   const root = await mkdtemp('/var/tmp/soci-snapshots-');
   t.after(async () => {
     for (const path of mountsBelow(root)) execFileSync('umount', ['-l', path]);
@@ -39,20 +42,33 @@ export async function makeNode(t: TestContext, image: string, { notReadyWaitMs =
   });
   const source = await BlobFolder.open(image);
   const logs = collectLogs();
+  const keptFd = isKept ? openSync('/dev/fuse', 'r+') : undefined;
+  const fuseState = isKept ? await FuseState.open(undefined) : undefined;
+  if (keptFd !== undefined) t.after(() => closeSync(keptFd));
   return {
     root,
     source,
     logs,
     start: async (probe = GOOD_KERNEL, onBroken = () => undefined) => {
-      const fd = openSync('/dev/fuse', 'r+');
+      const fd = keptFd ?? openSync('/dev/fuse', 'r+');
       const fuse = { kind: 'open', fd } as const;
-      const options = { root, fuse, fetcher: source, config: parseConfig(CONFIG, 'test').config, log: logs.log, notReadyWaitMs };
+      const options = {
+        root,
+        fuse,
+        fetcher: source,
+        config: parseConfig(CONFIG, 'test').config,
+        log: logs.log,
+        notReadyWaitMs,
+        fuseState,
+        leavesMount: () => isKept,
+      };
       const running = await createSnapshotter({ ...options, onBroken, probe: () => Promise.resolve(probe) }, never);
+      await running.restored;
       return {
         ...running,
         [Symbol.asyncDispose]: async () => {
           await running[Symbol.asyncDispose]();
-          closeSync(fd);
+          if (fd !== keptFd) closeSync(fd);
         },
       };
     },
