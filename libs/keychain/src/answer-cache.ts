@@ -4,6 +4,7 @@ import { fingerprint, type Credential } from './credential.ts';
 export interface AnswerCacheOptions<T> {
   /** How many answers are kept; the least recently used go. */
   readonly max: number;
+  /** A clock that is never set. */
   readonly nowMs: () => number;
   readonly credentialsOf: (value: T) => Iterable<Credential>;
 }

@@ -23,7 +23,10 @@ export interface CredentialPluginOptions {
   readonly log: Logger;
   readonly owners: readonly number[];
   readonly timeoutMs: number;
+  /** The wall clock, for the age of entries. */
   readonly nowMs: () => number;
+  /** For how long an answer holds: a clock that is set must not prolong it. */
+  readonly monotonicMs: () => number;
 }
 
 /** What a plugin has for an image, or why it has nothing. */
@@ -49,7 +52,7 @@ export class CredentialPlugin {
     this.provider = provider;
     this.#options = options;
     this.#patterns = provider.matchImages.map(parseImagePattern).filter((pattern) => pattern !== undefined);
-    this.#cache = new PluginCache(options.nowMs);
+    this.#cache = new PluginCache(options.monotonicMs);
   }
 
   isFor(target: PatternTarget): boolean {

@@ -17,6 +17,7 @@ export interface HelperOptions {
   readonly timeoutMs?: number;
   /** How long what a helper gave is taken for what it would give now; 0, the default: it is asked at every look-up. */
   readonly cacheMs?: number;
+  /** A clock that is never set. */
   readonly nowMs?: () => number;
 }
 
@@ -46,7 +47,7 @@ export class CredentialHelpers {
   /** By program: one that hangs must not hold up the others. */
   readonly #limits = new Map<string, ParallelLimit>();
 
-  constructor({ env, log, timeoutMs = DEFAULT_TIMEOUT_MS, cacheMs = 0, nowMs = Date.now }: HelperOptions) {
+  constructor({ env, log, timeoutMs = DEFAULT_TIMEOUT_MS, cacheMs = 0, nowMs = () => performance.now() }: HelperOptions) {
     this.#env = helperEnvironment(env);
     this.#log = log;
     this.#timeoutMs = timeoutMs;

@@ -44,7 +44,7 @@ async function subject(t: TestContext, plugins: Record<string, string>, config: 
   const clock = { nowMs: 1_000_000 };
   const { log, lines } = collectLogs();
   const env = { PATH: '/usr/bin:/bin', HOME: '/root', NODE_OPTIONS: '', SOCI_X: '1', FROM: 'service' };
-  const source = new PluginSource({ configPath, binDir, env, log, nowMs: () => clock.nowMs, ...more });
+  const source = new PluginSource({ configPath, binDir, env, log, nowMs: () => clock.nowMs, monotonicMs: () => clock.nowMs, ...more });
   const users = async (asked: Lookup): Promise<readonly string[]> => {
     const found = await source.resolve(asked, signal);
     if (found.kind !== 'candidates') return [found.kind === 'none' ? (found.reason ?? '') : found.kind];

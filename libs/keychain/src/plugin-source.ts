@@ -27,7 +27,10 @@ export interface PluginSourceOptions {
   readonly owners?: readonly number[];
   /** How long a plugin may take; 60 s by default, as in the kubelet. */
   readonly timeoutMs?: number;
+  /** The wall clock, for the age of entries. */
   readonly nowMs?: () => number;
+  /** For how long an answer holds. */
+  readonly monotonicMs?: () => number;
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000;
@@ -59,10 +62,11 @@ export class PluginSource implements CredentialSource {
     owners = [0, process.geteuid?.() ?? 0],
     timeoutMs = DEFAULT_TIMEOUT_MS,
     nowMs = Date.now,
+    monotonicMs = () => performance.now(),
   }: PluginSourceOptions) {
     if (!isAbsolute(binDir)) throw new KeychainError('CONFIG_INVALID', `folder of credential plugins: ${binDir} is not an absolute path`);
     this.#log = log;
-    this.#pluginOptions = { binDir, env, log, owners, timeoutMs, nowMs };
+    this.#pluginOptions = { binDir, env, log, owners, timeoutMs, nowMs, monotonicMs };
     this.#reader = new PluginConfigReader(configPath, owners);
     this.#polled = new PolledPath(configPath, () => {
       this.#read(AbortSignal.timeout(LOOK_TIMEOUT_MS)).catch((error: unknown) =>
