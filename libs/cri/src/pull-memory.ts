@@ -6,8 +6,9 @@ import type { Memory } from './record-layout.ts';
 
 /** Who holds memory for the next process: `KeeperLink` of `@soci/fuse`. */
 export interface MemoryKeeper {
-  /** Descriptor of what the process before had held under that name. */
+  /** Descriptor of what is held under that name, by this process or the one before. */
   memory(name: string): number | undefined;
+  /** From the call on it is there by `memory`, whether this succeeds or not. */
   hold(name: string, fd: number): Promise<void>;
   drop(name: string): void;
 }
@@ -32,40 +33,37 @@ const SIZE_BYTES = 72 << 20;
  */
 export async function openKeptPulls({ keeper, log, signal }: KeptPullsOptions): Promise<KeptPulls | undefined> {
   const { createMemory, isSealedMemory } = await import('@soci/linux'); // it loads a native module, which a process without a keeper need not have
+  const inherited = keeper.memory(NAME);
   try {
-    const inherited = keeper.memory(NAME);
-    if (inherited !== undefined && isSealedMemory(inherited) && fstatSync(inherited).size === SIZE_BYTES) {
-      const kept = KeptPulls.open(new DescriptorMemory(inherited), log);
-      if (kept !== undefined) {
-        log.info({ entries: kept.size, generation: kept.generation }, 'credentials of pulls go on after a crash');
-        return wipedAtStop(kept, inherited, keeper, signal);
-      }
+    const left = inherited !== undefined && isSealedMemory(inherited) && fstatSync(inherited).size === SIZE_BYTES;
+    const taken = left ? KeptPulls.open(new DescriptorMemory(inherited), log) : undefined;
+    if (inherited !== undefined && taken !== undefined) {
+      log.info({ entries: taken.size, generation: taken.generation }, 'credentials of pulls go on after a crash');
+      return wipedAtStop(taken, keeper, signal);
     }
+    if (inherited !== undefined) dropKeptPulls(keeper); // of a version that this one does not understand
     const fd = createMemory('soci-cri', SIZE_BYTES);
     const kept = KeptPulls.create(new DescriptorMemory(fd), log);
-    try {
-      await keeper.hold(NAME, fd); // in place of one that this version does not understand
-    } catch (error) {
-      closeSync(fd);
-      throw error;
-    }
-    return wipedAtStop(kept, fd, keeper, signal);
+    await keeper.hold(NAME, fd);
+    return wipedAtStop(kept, keeper, signal);
   } catch (error) {
     log.error({ error }, 'credentials of pulls will not survive a crash');
+    dropKeptPulls(keeper);
     return undefined;
   }
 }
 
-/** For a service that has its CRI source turned off: what was held for it before is let go of. */
+/** For a service that has its CRI source turned off: what is held for it is let go of. */
 export function dropKeptPulls(keeper: MemoryKeeper): void {
+  const fd = keeper.memory(NAME);
   keeper.drop(NAME);
+  if (fd !== undefined) closeSync(fd);
 }
 
-function wipedAtStop(kept: KeptPulls, fd: number, keeper: MemoryKeeper, signal: AbortSignal): KeptPulls {
+function wipedAtStop(kept: KeptPulls, keeper: MemoryKeeper, signal: AbortSignal): KeptPulls {
   const wipe = (): void => {
     kept.wipe();
-    keeper.drop(NAME);
-    closeSync(fd);
+    dropKeptPulls(keeper);
   };
   if (signal.aborted) wipe();
   else signal.addEventListener('abort', wipe, { once: true });
