@@ -82,6 +82,7 @@ async function start(
     stat: (path, options) => (given?.stat ?? syscalls.stat.bind(syscalls))(path, options),
     diskUsage: (path, options) => (given?.diskUsage ?? syscalls.diskUsage.bind(syscalls))(path, options),
     removeTree: (path, options) => (given?.removeTree ?? syscalls.removeTree.bind(syscalls))(path, options),
+    mountsNaming: (path, options) => (given?.mountsNaming ?? syscalls.mountsNaming.bind(syscalls))(path, options),
   };
   const snapshotter = new Snapshotter({ store, directories, calls, log: logs.log, lazy: hasLazy ? lazy : undefined });
   return { snapshotter, lazy, store, logs, path: directories.path };

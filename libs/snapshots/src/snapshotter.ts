@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import type { Logger } from '@soci/log';
 import { SnapshotError } from './errors.ts';
 import type { FileSystemCalls } from './file-system-calls.ts';
@@ -8,6 +9,7 @@ import { isRemote, LABEL } from './labels.ts';
 import { LayerPreparation } from './layer-preparation.ts';
 import type { LazyLayers } from './lazy-layers.ts';
 import type { MetadataStore } from './metadata-store.ts';
+import { mountedOver } from './mounted-over.ts';
 import { overlayMounts } from './overlay-mounts.ts';
 import { idOfDirectory, type Owner, type SnapshotDirectories } from './snapshot-directories.ts';
 import { NO_USAGE, type Labels, type Mount, type SnapshotInfo, type SnapshotRecord, type Usage } from './snapshot.ts';
@@ -90,10 +92,17 @@ export class Snapshotter {
     });
   }
 
-  /** Forgets a snapshot; its directory goes with the next {@link cleanup}. */
+  /**
+   * Forgets a snapshot; its directory goes with the next {@link cleanup}.
+   * @throws {SnapshotError} `FAILED_PRECONDITION` when another snapshot stands on it, or somebody has it mounted: what containerd's garbage collector
+   * takes for a reason to try again later
+   */
   remove(key: string, signal: AbortSignal): Promise<void> {
     this.#options.log.debug({ key }, 'remove');
-    return this.#locks.run(key, signal, () => Promise.try(() => this.#forget(key)));
+    return this.#locks.run(key, signal, async () => {
+      await this.#assertUnused(this.#require(key), signal);
+      this.#forget(key);
+    });
   }
 
   stat(key: string): SnapshotInfo {
@@ -202,6 +211,14 @@ export class Snapshotter {
 
   async #measure(id: number, signal: AbortSignal): Promise<Usage> {
     return this.#options.calls.diskUsage(this.#options.directories.fsPathOf(id), { signal });
+  }
+
+  async #assertUnused({ id, name }: SnapshotRecord, signal: AbortSignal): Promise<void> {
+    const { calls, directories } = this.#options;
+    const directory = directories.fsPathOf(id);
+    const mounts = await calls.mountsNaming(`/${basename(directories.path)}/${id}/fs`, { signal });
+    const [user] = mountedOver(directory, mounts);
+    if (user !== undefined) throw new SnapshotError('FAILED_PRECONDITION', `cannot remove snapshot ${name}: it is in use at ${user}`);
   }
 
   #require(key: string): SnapshotRecord {
