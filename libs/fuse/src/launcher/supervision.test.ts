@@ -49,7 +49,7 @@ describe('the supervision of a service', () => {
       .trim()
       .split('\n')
       .map((line) => (JSON.parse(line) as { delayMs: number }).delayMs);
-    assert.deepEqual(delays, [0, 100, 200]);
+    assert.deepEqual(delays, [0, 0, 0]);
   });
 
   it('holds memory for the next one, and refuses what is none', async (t) => {
@@ -88,10 +88,12 @@ describe('RestartDelay', () => {
       [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(() => delay.next(10, false)),
       [0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000],
     );
-    assert.equal(delay.next(2_000, true), 250);
-    assert.equal(delay.next(60_000, false), 10_000);
-    assert.equal(delay.next(60_000, true), 0);
+    assert.equal(delay.next(2_000, true), 0);
+    assert.equal(delay.next(2_000, true), 100);
     assert.equal(delay.next(10, true), 100);
+    assert.equal(delay.next(10, false), 0, 'killed while it started');
+    assert.equal(delay.next(10, false), 100);
+    assert.equal(delay.next(60_000, true), 0);
   });
 });
 
