@@ -1,15 +1,25 @@
 import { DEFAULT_ADDRESS } from '@soci/config';
-import { CriCredentials, createImageServiceProxy } from '@soci/cri';
 import { createFetcher } from '@soci/fetcher';
+import { KeeperLink } from '@soci/fuse';
 import { inheritedFuse } from '@soci/fuse/launcher';
-import { credentialChain, PullSecretSource } from '@soci/keychain';
+import { credentialChain } from '@soci/keychain';
 import { exitNow } from '@soci/linux';
 import { createMetrics } from '@soci/metrics';
-import { runService, type ServiceContext } from '@soci/process';
-import { proxyFromEnv, ProxyRules } from '@soci/registry';
-import { SecretsSync } from '@soci/secrets';
+import { REVISION, runService, VERSION, type ServiceContext } from '@soci/process';
 import { serveSnapshotter, type RunningSnapshotter } from '@soci/snapshots';
-import { serveAdmin } from '@soci/status';
+import {
+  healthRoutes,
+  RecentTroubles,
+  registerHealthMetrics,
+  serveAdmin,
+  ServiceHealth,
+  SnapshotterWatch,
+  type ServiceFacts,
+} from '@soci/status';
+import { openImageService } from './image-service.ts';
+import { conditionOf, followPullSecrets, type PullSecrets } from './pull-secrets.ts';
+
+const troubles = new RecentTroubles();
 
 const service = {
   name: 'soci-snapshotter-grpc',
@@ -18,37 +28,64 @@ const service = {
   /** Below the five seconds in which whoever stops the service expects it gone. */
   graceMs: 4_500,
   exit: exitNow,
+  onLogLine: (line: string): void => troubles.note(line),
 };
 
 /** All services in one process, behind one socket: the snapshotter, the fetcher and what brings credentials. */
 async function main(context: ServiceContext, signal: AbortSignal): Promise<void> {
-  const { config, log, userAgent } = context;
+  const { config, log } = context;
   const { env } = process;
-  const { isolation } = config.credentials;
   const metrics = createMetrics({ processMetrics: true });
   await using resources = new AsyncDisposableStack();
+  const keeper = KeeperLink.connect({ environment: env, log });
+  if (keeper !== undefined) resources.use(keeper);
 
   let snapshotter: RunningSnapshotter | undefined;
   const isInUse = (reference: string): boolean => snapshotter?.isImageUsed(reference) ?? true;
-  const cri = config.criKeychain.enableKeychain ? resources.use(new CriCredentials({ isolation, isInUse })) : undefined;
-  const passThrough =
-    cri &&
-    resources.use(createImageServiceProxy({ upstream: { path: config.criKeychain.imageServicePath }, credentials: cri, log, metrics }));
-  const secrets = config.kubeconfigKeychain.enableKeychain ? new PullSecretSource({ log, isolation }) : undefined;
-  if (secrets !== undefined) {
-    const proxies = new ProxyRules(proxyFromEnv(env));
-    const proxyFor = proxies.proxyFor.bind(proxies);
-    resources.use(new SecretsSync({ ...config.kubeconfigKeychain, source: secrets, env, userAgent, proxyFor, log, metrics })).start();
-  }
-
-  const chain = credentialChain({ config, env, log, metrics, ...(cri && { cri }), ...(secrets && { secrets }) });
-  const namespacesOf = cri?.namespacesOf.bind(cri);
+  const cri = await openImageService({ context, metrics, keeper, isInUse }, resources, signal);
+  const secrets = followPullSecrets({ context, env, metrics }, resources);
+  const sources = { ...(cri && { cri: cri.credentials }), ...(secrets && { secrets: secrets.source }) };
+  const chain = credentialChain({ config, env, log, metrics, ...sources });
+  const namespacesOf = cri?.credentials.namespacesOf.bind(cri.credentials);
   const about = { ...context, env, ...(namespacesOf && { namespacesOf }) };
   const { fetcher } = resources.use(createFetcher({ ...about, credentials: chain.source }));
-  const admin = await serveAdmin({ ...about, address: config.admin.address, sources: chain.links });
+
+  const watch = new SnapshotterWatch();
+  const health = new ServiceHealth({ conditions: watch.conditions() });
+  await registerHealthMetrics(metrics, health);
+  const facts = factsOf(context, watch, secrets);
+  const admin = await serveAdmin({ ...about, address: config.admin.address, sources: chain.links, health, facts });
   if (admin !== undefined) resources.use(admin);
-  const onOpen = (opened: RunningSnapshotter): void => void (snapshotter = opened);
-  await serveSnapshotter({ ...context, name: service.name, fuse: inheritedFuse(env), fetcher, env, metrics, passThrough, onOpen }, signal);
+
+  await serveSnapshotter(
+    {
+      ...context,
+      name: service.name,
+      fuse: inheritedFuse(env),
+      keeper,
+      fetcher,
+      env,
+      metrics,
+      routes: healthRoutes(health),
+      passThrough: cri?.proxy,
+      onOpen: (opened) => void (snapshotter = opened),
+      monitor: watch,
+    },
+    signal,
+  );
+}
+
+function factsOf({ root, configPath }: ServiceContext, snapshotter: SnapshotterWatch, secrets: PullSecrets | undefined): ServiceFacts {
+  return {
+    name: service.name,
+    version: VERSION,
+    revision: REVISION,
+    root,
+    configPath,
+    snapshotter,
+    troubles,
+    sourceState: (name) => (name === secrets?.source.name ? conditionOf(secrets.sync.state) : undefined),
+  };
 }
 
 await runService(service, process.argv.slice(2), process.env, main);

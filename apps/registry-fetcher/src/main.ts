@@ -1,17 +1,20 @@
 import { createFetcher, fetchService } from '@soci/fetcher';
 import { credentialChain } from '@soci/keychain';
-import { runService, untilAborted, type ServiceContext } from '@soci/process';
+import { REVISION, runService, untilAborted, VERSION, type ServiceContext } from '@soci/process';
 import { serveGrpc } from '@soci/rpc';
-import { serveAdmin } from '@soci/status';
+import { RecentTroubles, serveAdmin } from '@soci/status';
 
 /** Only the snapshotter's user may ask: an answer is a blob that somebody's credential was good for. */
 const SOCKET_MODE = 0o600;
+
+const troubles = new RecentTroubles();
 
 const service = {
   name: 'soci-registry-fetcher',
   about: 'fetches manifests, SOCI indexes and pieces of layers for the snapshotter',
   defaultAddress: '/run/soci-snapshotter-grpc/registry-fetcher.sock',
   graceMs: 5_000,
+  onLogLine: (line: string): void => troubles.note(line),
 };
 
 async function main(context: ServiceContext, signal: AbortSignal): Promise<void> {
@@ -21,7 +24,12 @@ async function main(context: ServiceContext, signal: AbortSignal): Promise<void>
   for (const link of chain.links) if ('off' in link) log.info({ source: link.name, reason: link.off }, 'credential source is off');
   await using resources = new AsyncDisposableStack();
   const { fetcher } = resources.use(createFetcher({ ...context, env, credentials: chain.source }));
-  const admin = await serveAdmin({ address: config.admin.address, sources: chain.links, log });
+  const admin = await serveAdmin({
+    address: config.admin.address,
+    sources: chain.links,
+    facts: { ...context, name: service.name, version: VERSION, revision: REVISION, troubles },
+    log,
+  });
   if (admin !== undefined) resources.use(admin);
   await using server = await serveGrpc({
     address,

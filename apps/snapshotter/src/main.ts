@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
-import { launch } from '@soci/fuse/launcher';
+import { keep } from '@soci/fuse/keeper';
 
-// The parent of the service: it holds the FUSE device and nothing else. The service itself is another script, so that none of its packages is loaded here.
-await launch({
+// The keeper: it holds the FUSE device and what else outlives the service, and starts the service. The service itself is another script, so that none of its packages is loaded here.
+await keep({
   main: fileURLToPath(new URL('./service.js', import.meta.url)),
   args: process.argv.slice(2),
   title: 'soci-snapshotter',

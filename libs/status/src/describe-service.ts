@@ -19,8 +19,6 @@ export interface ServiceFacts {
   /** Of a source that is on and has more to say than that; the others are ready. */
   readonly sourceState?: (name: string) => Omit<SourceCondition, 'name'> | undefined;
   readonly troubles?: RecentTroubles;
-  /** Where metrics are served, if they are. */
-  readonly metricsAddress?: () => string | undefined;
 }
 
 const MAX_NOT_RESTORED = 100;
@@ -42,7 +40,7 @@ export function describeService(facts: ServiceFacts, links: readonly ChainLink[]
     sockets: [
       ...socket('containerd', snapshotter?.address),
       ...socket('admin', adminAddress),
-      ...socket('metrics', facts.metricsAddress?.()),
+      ...socket('metrics', snapshotter?.metricsAddress),
     ],
     snapshotter: state && toReport(state),
     credentialSources: links.map((link) => conditionOf(link, facts)),

@@ -49,6 +49,7 @@ describe('the status of a service', () => {
     const snapshotter = new SnapshotterWatch();
     snapshotter.opened({ state: () => state, probe: () => Promise.resolve() });
     snapshotter.serving('/run/soci.sock');
+    snapshotter.metricsServed('127.0.0.1:9100');
     const troubles = new RecentTroubles({ nowMs: () => 5 });
     troubles.note('{"level":"error","time":"x","host":"r.example.com","error":"refused","msg":"span rejected"}\n');
     const { address, report } = await ask(t, {
@@ -61,7 +62,6 @@ describe('the status of a service', () => {
         ...FACTS,
         snapshotter,
         troubles,
-        metricsAddress: () => '127.0.0.1:9100',
         sourceState: (name) =>
           name === 'kubernetes-secrets' ? { state: 'not-ready', reason: 'the first list is not complete' } : undefined,
       },

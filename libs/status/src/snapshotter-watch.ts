@@ -5,10 +5,16 @@ import type { SnapshotterView } from './snapshotter-view.ts';
 export class SnapshotterWatch {
   #view: SnapshotterView | undefined;
   #address: string | undefined;
+  #metricsAddress: string | undefined;
 
   /** As soon as it can tell its state; that may be long before all is restored. */
   opened(view: SnapshotterView): void {
     this.#view = view;
+  }
+
+  /** When metrics are served. */
+  metricsServed(address: string): void {
+    this.#metricsAddress = address;
   }
 
   /** When containerd can connect. */
@@ -27,6 +33,10 @@ export class SnapshotterWatch {
 
   get address(): string | undefined {
     return this.#address;
+  }
+
+  get metricsAddress(): string | undefined {
+    return this.#metricsAddress;
   }
 
   /** What must be so before containerd's calls and containers' reads are answered as they should be. */
