@@ -225,10 +225,12 @@ describe('source of pull secrets', () => {
     const auth = 'dTpw';
     source.put({
       ...secret('x'),
-      document: JSON.stringify({ auths: { '*': { auth }, 'a.example/other': { auth }, __proto__: { auth } } }),
+      document: JSON.stringify({ auths: { '*': { auth }, 'a.example/other': { auth }, ['__proto__']: { auth } } }),
     });
     source.markSynced();
     assert.deepEqual(await usersOf(source), ['none']);
+    assert.deepEqual(await usersOf(source, { ...lookup, host: 'constructor' }), ['u']);
+    assert.deepEqual(await usersOf(source, { ...lookup, host: '__proto__' }), ['u']);
   });
 
   it('is not ready for as long as it says, wherever the wall clock is set to meanwhile', async () => {
