@@ -240,7 +240,8 @@ export class CriCredentials implements CredentialSource, Disposable {
   /**
    * How the pull of a login ended that ran when the process before was killed, nobody knows: its connections broke with the process. It may be over and the image
    * be here, and then the kubelet asks for no other pull before it starts a container. So it counts as one that still runs, after those that are known to
-   * work; the kubelet's next pull decides. When none came in twice the time of its longest pause, it goes, but not from a mount that has no other.
+   * work; the kubelet's next pull decides. When none came in twice the time of its longest pause, it goes, but not while
+   * something that was pulled under that name is mounted.
    */
   #dropInterrupted(): void {
     const { nowMs, isInUse } = this.#options;
