@@ -7,7 +7,7 @@ import { helperEnvironment } from './helper-environment.ts';
 import { runProcess, type ProcessOutcome } from './helper-process.ts';
 import { matchesImage, parseImagePattern, type ImagePattern, type PatternTarget } from './image-pattern.ts';
 import type { KeyringEntry } from './keyring.ts';
-import { ParallelLimit } from './parallel-limit.ts';
+import { Permits } from './permits.ts';
 import { plainWords } from './plain-words.ts';
 import { parsePluginAnswer, PluginAnswerError, type PluginAnswer } from './plugin-answer.ts';
 import { PluginCache } from './plugin-cache.ts';
@@ -46,7 +46,7 @@ export class CredentialPlugin {
   readonly #patterns: readonly ImagePattern[];
   readonly #cache: PluginCache;
   readonly #flights = new SingleFlight<PluginFinding>();
-  readonly #limit = new ParallelLimit(MAX_PARALLEL_RUNS);
+  readonly #runs = new Permits(MAX_PARALLEL_RUNS);
 
   constructor(provider: PluginProvider, options: CredentialPluginOptions) {
     this.provider = provider;
@@ -66,12 +66,7 @@ export class CredentialPlugin {
    * @throws {KeychainError} `SOURCE_UNTRUSTED` when others can change what would be run; the signal's reason
    */
   async ask(image: string, signal: AbortSignal): Promise<PluginFinding> {
-    return (
-      this.#kept(image) ??
-      (await this.#flights.run(image, signal, (shared) =>
-        this.#limit.run(shared, () => Promise.resolve(this.#kept(image) ?? this.#askAnew(image, shared))),
-      ))
-    );
+    return this.#kept(image) ?? (await this.#flights.run(image, signal, (shared) => this.#askInTurn(image, shared)));
   }
 
   /** @returns whether the plugin will be asked for something because of it */
@@ -82,6 +77,12 @@ export class CredentialPlugin {
   /** All that it said and that still holds. */
   credentials(): Iterable<Credential> {
     return this.#cache.credentials();
+  }
+
+  async #askInTurn(image: string, signal: AbortSignal): Promise<PluginFinding> {
+    using turn = new DisposableStack();
+    turn.use(await this.#runs.take(signal));
+    return this.#kept(image) ?? (await this.#askAnew(image, signal));
   }
 
   #kept(image: string): PluginFinding | undefined {

@@ -10,6 +10,7 @@ export { runProcess, type ProcessLimits, type ProcessOutcome } from './helper-pr
 export { HUB_HOSTS, HUB_KEY, isHubHost } from './hub.ts';
 export { Keyring, type KeyringEntry } from './keyring.ts';
 export { observed, type ObservedOptions } from './observed.ts';
+export { Permits } from './permits.ts';
 export { plainWords } from './plain-words.ts';
 export { PluginSource, type PluginSourceOptions } from './plugin-source.ts';
 export type { PullSecret } from './pull-secret.ts';

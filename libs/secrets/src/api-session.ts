@@ -1,10 +1,9 @@
-import type { PullSecretSource } from '@soci/keychain';
+import { Permits, type PullSecretSource } from '@soci/keychain';
 import type { Logger } from '@soci/log';
 import { ApiClient } from './api-client.ts';
 import { ApiLogin } from './api-login.ts';
 import type { ApiProblems } from './api-problems.ts';
 import type { ApiTarget } from './api-target.ts';
-import { Permits } from './permits.ts';
 import type { Scope } from './scope.ts';
 import { SecretFeed } from './secret-feed.ts';
 import type { SyncCounters } from './sync-counters.ts';

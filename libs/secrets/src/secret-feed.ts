@@ -1,12 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '@soci/errors';
-import type { PullSecretSource } from '@soci/keychain';
+import type { Permits, PullSecretSource } from '@soci/keychain';
 import type { ApiClient } from './api-client.ts';
 import type { ApiProblems, Verb } from './api-problems.ts';
 import { BackOff } from './back-off.ts';
 import { SecretsError } from './errors.ts';
 import { listPages } from './list-pages.ts';
-import type { Permits } from './permits.ts';
 import type { Scope } from './scope.ts';
 import { readSecret } from './secret-object.ts';
 import type { SyncCounters } from './sync-counters.ts';
