@@ -13,7 +13,7 @@ import { pullKey, WORKLOAD } from './testing/workload.ts';
 const signal = new AbortController().signal;
 const IMAGE = 'twice';
 /** How many steps are tried, spread over all of them; 0: every one. */
-const POINTS = Number(process.env['KILL_POINTS'] ?? '20');
+const POINTS = Number(process.env['KILL_POINTS'] ?? '8');
 const PROGRAM = join(import.meta.dirname, 'testing', 'killed-workload.ts');
 
 interface Killed {

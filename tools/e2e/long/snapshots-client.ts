@@ -1,4 +1,4 @@
-import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type ClientUnaryCall, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { snapshots } from '@soci/proto';
 
 export type SnapshotInfo = snapshots.Info;
@@ -7,6 +7,14 @@ export type SnapshotMount = snapshots.MountsResponse['mounts'][number];
 /** containerd's namespace for CRI; a snapshotter itself knows none. */
 const NAMESPACE = 'k8s.io';
 const CALL_MS = 20_000;
+
+/** A server that was away is tried again at once. */
+const CHANNEL = { 'grpc.initial_reconnect_backoff_ms': 50, 'grpc.min_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 100 };
+
+export interface CallChoice {
+  /** Called off after so many milliseconds. */
+  readonly cancelAfterMs?: number | undefined;
+}
 
 type Callback<T> = (error: ServiceError | null, value: T) => void;
 
@@ -17,7 +25,7 @@ export class SnapshotsClient implements Disposable {
 
   /** @param address path of the unix socket */
   constructor(address: string, snapshotter: string) {
-    this.#client = new snapshots.SnapshotsClient(`unix:${address}`, credentials.createInsecure());
+    this.#client = new snapshots.SnapshotsClient(`unix:${address}`, credentials.createInsecure(), CHANNEL);
     this.#snapshotter = snapshotter;
   }
 
@@ -44,21 +52,57 @@ export class SnapshotsClient implements Disposable {
     return mounts;
   }
 
-  async remove(key: string): Promise<void> {
-    await this.#call((options, done) => this.#client.remove({ snapshotter: this.#snapshotter, key }, metadata(), options, done));
+  async prepare(
+    key: string,
+    parent: string,
+    labels: Readonly<Record<string, string>>,
+    choice?: CallChoice,
+  ): Promise<readonly SnapshotMount[]> {
+    const { mounts } = await this.#call<snapshots.PrepareSnapshotResponse>(
+      (options, done) => this.#client.prepare({ snapshotter: this.#snapshotter, key, parent, labels }, metadata(), options, done),
+      choice,
+    );
+    return mounts;
   }
 
-  async cleanup(): Promise<void> {
-    await this.#call((options, done) => this.#client.cleanup({ snapshotter: this.#snapshotter }, metadata(), options, done));
+  async mounts(key: string, choice?: CallChoice): Promise<readonly SnapshotMount[]> {
+    const { mounts } = await this.#call<snapshots.MountsResponse>(
+      (options, done) => this.#client.mounts({ snapshotter: this.#snapshotter, key }, metadata(), options, done),
+      choice,
+    );
+    return mounts;
+  }
+
+  async commit(key: string, name: string, labels: Readonly<Record<string, string>>, choice?: CallChoice): Promise<void> {
+    await this.#call(
+      (options, done) => this.#client.commit({ snapshotter: this.#snapshotter, key, name, labels, parent: '' }, metadata(), options, done),
+      choice,
+    );
+  }
+
+  async remove(key: string, choice?: CallChoice): Promise<void> {
+    await this.#call((options, done) => this.#client.remove({ snapshotter: this.#snapshotter, key }, metadata(), options, done), choice);
+  }
+
+  async cleanup(choice?: CallChoice): Promise<void> {
+    await this.#call((options, done) => this.#client.cleanup({ snapshotter: this.#snapshotter }, metadata(), options, done), choice);
   }
 
   [Symbol.dispose](): void {
     this.#client.close();
   }
 
-  #call<T>(start: (options: { readonly deadline: number }, done: Callback<T>) => unknown): Promise<T> {
+  #call<T>(
+    start: (options: { readonly deadline: number }, done: Callback<T>) => ClientUnaryCall,
+    { cancelAfterMs }: CallChoice = {},
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
-      start(deadline(), (error, value) => (error === null ? resolve(value) : reject(error)));
+      const call = start(deadline(), (error, value) => {
+        clearTimeout(timer);
+        if (error === null) resolve(value);
+        else reject(error);
+      });
+      const timer = cancelAfterMs === undefined ? undefined : setTimeout(() => call.cancel(), cancelAfterMs);
     });
   }
 }
