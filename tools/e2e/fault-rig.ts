@@ -20,7 +20,7 @@ const NAME = 'faults/matrix:1';
 const BOTH = { sociV1: true, sociV2: true } as const;
 
 /** As in config.toml, but short: what the tests wait for. */
-export const LIMITS = { mountTimeoutMs: 8_000, readTimeoutMs: 1_500, failureMemoryMs: 1_050 } as const;
+export const LIMITS = { mountTimeoutMs: 8_000, readTimeoutMs: 3_000, failureMemoryMs: 1_050 } as const;
 const HTTP = {
   dialTimeoutMs: 500,
   responseHeaderTimeoutMs: 250,
