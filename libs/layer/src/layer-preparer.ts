@@ -62,6 +62,11 @@ export class LayerPreparer implements AsyncDisposable {
     this.#log = log;
   }
 
+  /** Layers of an image are going to be prepared. */
+  begin(): void {
+    this.#thread.begin();
+  }
+
   /**
    * Prepares a layer above these lower ones; what was done before is not done again. Aborting gives up waiting, not the work.
    * @throws {LayerError} `DIGEST_MISMATCH`, `ZTOC_INVALID`, `NOT_SERVABLE`, `NOT_FOUND` when a lower layer was not prepared; and what fetching throws

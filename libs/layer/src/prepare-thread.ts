@@ -3,21 +3,35 @@ import { LayerError } from './errors.ts';
 import type { Prepared, PrepareJob, PrepareResult } from './prepare-worker.ts';
 import { workerUrl } from './worker-url.ts';
 
-/** The thread in which layers are prepared, one after the other: it keeps the trees that the next layers of an image need. */
+/** Longer than an image takes from one layer to the next. */
+const IDLE_MS = 20_000;
+
+/**
+ * The thread in which layers are prepared, one after the other: it keeps the trees that the next layers of an image need. With nothing to do it is ended:
+ * trees and thread hold more memory than a thousand mounted layers.
+ */
 export class PrepareThread implements AsyncDisposable {
   #worker: Worker | undefined;
   #nextId = 1;
   readonly #pending = new Map<number, { readonly resolve: (result: Prepared) => void; readonly reject: (error: LayerError) => void }>();
+  readonly #idleMs: number;
+  #idle: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  /** The thread is started at once: the first pull shall not wait for it. */
-  constructor() {
-    this.#worker = this.#start();
-    this.#worker.unref();
+  constructor(idleMs = IDLE_MS) {
+    this.#idleMs = idleMs;
+  }
+
+  /** Starts the thread where it does not run: there is going to be work, which shall not wait for it. */
+  begin(): void {
+    if (this.#isClosed) return;
+    this.#worker ??= this.#start();
+    if (this.#pending.size === 0) this.#rest();
   }
 
   prepare(job: Omit<PrepareJob, 'id'>): Promise<Prepared> {
     if (this.#isClosed) return Promise.reject(new LayerError('CLOSED', 'layer preparation is closed'));
+    clearTimeout(this.#idle);
     this.#worker ??= this.#start();
     const worker = this.#worker;
     const id = this.#nextId++;
@@ -30,6 +44,7 @@ export class PrepareThread implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    clearTimeout(this.#idle);
     this.#failAll(new LayerError('CLOSED', 'layer preparation is closed'));
     await this.#worker?.terminate();
   }
@@ -50,10 +65,20 @@ export class PrepareThread implements AsyncDisposable {
   #settle(result: PrepareResult): void {
     const pending = this.#pending.get(result.id);
     this.#pending.delete(result.id);
-    if (this.#pending.size === 0) this.#worker?.unref();
+    if (this.#pending.size === 0) this.#rest();
     if (pending === undefined) return;
     if ('code' in result) pending.reject(new LayerError(result.code, result.message));
     else pending.resolve(result);
+  }
+
+  #rest(): void {
+    const worker = this.#worker;
+    worker?.unref();
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      this.#worker = undefined;
+      void worker?.terminate();
+    }, this.#idleMs).unref();
   }
 
   #failAll(error: LayerError): void {

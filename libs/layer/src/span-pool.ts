@@ -7,6 +7,8 @@ import type { SpanJob, SpanJobResult } from './span-worker.ts';
 import { type SpanLink, SpanWriter } from './span-writer.ts';
 import { workerUrl } from './worker-url.ts';
 
+/** So long after the last span the thread is ended: most of a node's life nothing is fetched. */
+const IDLE_MS = 30_000;
 /** Spans that may be at work or on their way; whoever brings more waits. */
 const MAX_PENDING_JOBS = 64;
 
@@ -17,11 +19,13 @@ interface Pending {
 
 /**
  * The thread that turns fetched spans into data on disk: digest, inflate, tar headers, write, checksum. The main thread only hands buffers over.
- * A thread that dies fails what it had and is started again.
+ * A thread that dies fails what it had and is started again; one that has nothing to do is ended until there is.
  */
 export class SpanPool implements AsyncDisposable {
   #worker: Worker | undefined;
   #nextId = 1;
+  readonly #idleMs: number;
+  #idle: NodeJS.Timeout | undefined;
   #isClosed = false;
   readonly #pending = new Map<number, Pending>();
   readonly #layers = new Map<number, LayerData>();
@@ -29,9 +33,15 @@ export class SpanPool implements AsyncDisposable {
   readonly #waiters: (() => void)[] = [];
   readonly #memory = new SpanMemory();
 
-  /** The thread is started at once: the first read shall not wait for it. */
-  constructor() {
-    this.#worker = this.#start();
+  constructor(idleMs = IDLE_MS) {
+    this.#idleMs = idleMs;
+  }
+
+  /** Starts the thread where it does not run: spans are being asked for, and shall not wait for it. */
+  begin(): void {
+    if (this.#isClosed) return;
+    this.#worker ??= this.#start();
+    if (this.#pending.size === 0) this.#rest();
   }
 
   /** Whoever has another span should wait for `hasRoom` first. */
@@ -58,7 +68,7 @@ export class SpanPool implements AsyncDisposable {
     if (number === undefined) return;
     this.#numbers.delete(layer);
     this.#layers.delete(number);
-    this.#post({ kind: 'close', layer: number });
+    this.#worker?.postMessage({ kind: 'close', layer: number } satisfies SpanJob);
   }
 
   /**
@@ -116,6 +126,7 @@ export class SpanPool implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    clearTimeout(this.#idle);
     this.#failAll(new LayerError('CLOSED', 'layer engine is closed'));
     await this.#worker?.terminate();
   }
@@ -129,6 +140,7 @@ export class SpanPool implements AsyncDisposable {
   #expect(id: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
+      clearTimeout(this.#idle);
       this.#worker ??= this.#start();
       if (this.#pending.size === 1) this.#worker.ref();
     });
@@ -152,11 +164,21 @@ export class SpanPool implements AsyncDisposable {
   #settle(result: SpanJobResult): void {
     const pending = this.#pending.get(result.id);
     this.#pending.delete(result.id);
-    if (this.#pending.size === 0) this.#worker?.unref();
+    if (this.#pending.size === 0) this.#rest();
     this.#waiters.shift()?.();
     if (pending === undefined) return;
     if ('checksum' in result) pending.resolve(result.checksum);
     else pending.reject(new LayerError(result.code, result.message));
+  }
+
+  #rest(): void {
+    const worker = this.#worker;
+    worker?.unref();
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      this.#worker = undefined;
+      void worker?.terminate();
+    }, this.#idleMs).unref();
   }
 
   #lost(worker: Worker, cause: unknown): void {

@@ -73,6 +73,7 @@ export class SpanTransfers implements AsyncDisposable {
     this.active[run.priority]++;
     spans.active[run.priority]++;
     const rest = { ...run };
+    this.#pool.begin();
     try {
       const failures: unknown[] = [];
       for (const source of sourcesOf(served, failures)) {

@@ -9,6 +9,7 @@ export {
   rawPread,
   rawRead,
   rawWrite,
+  trimMemory,
   UMOUNT_FLAGS,
   umountNow,
 } from './libc.ts';

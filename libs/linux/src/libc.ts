@@ -8,6 +8,7 @@ const nativeMount = libc.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
 ) as (source: string | null, target: string, type: string | null, flags: number, data: string | null) => number;
 const nativeUmount2 = libc.func('int umount2(const char *target, int flags)') as (target: string, flags: number) => number;
+const nativeTrim = optional('int malloc_trim(size_t pad)') as ((pad: number) => number) | undefined;
 const nativeExit = libc.func('void _exit(int status)') as (status: number) => void;
 const nativeFadvise = libc.func('int posix_fadvise(int fd, int64_t offset, int64_t size, int advice)') as (
   fd: number,
@@ -29,6 +30,20 @@ const nativePread = libc.func('int64_t pread(int fd, void *into, size_t size, in
   size: number,
   offset: number,
 ) => number;
+
+/** A function that not every C library has. */
+function optional(prototype: string): unknown {
+  try {
+    return libc.func(prototype);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Gives memory that the C library keeps after it was freed back to the kernel; nothing where the library cannot (musl). */
+export function trimMemory(): void {
+  nativeTrim?.(0);
+}
 
 /** Flags of mount(2). */
 export const MOUNT_FLAGS = {

@@ -19,6 +19,8 @@ interface Call {
 }
 
 export const DEFAULT_DEADLINE_MS = 10_000;
+/** A thread that waits for calls holds ten megabytes. */
+const IDLE_MS = 10_000;
 const MAX_QUEUED_CALLS = 4096;
 const MAX_STUCK_THREADS = 4;
 const WORKER = new URL(`./syscall-worker${extname(import.meta.url)}`, import.meta.url);
@@ -26,7 +28,7 @@ const WORKER = new URL(`./syscall-worker${extname(import.meta.url)}`, import.met
 /**
  * A thread of its own for system calls that may block on a filesystem we serve ourselves, one at a time, each with a deadline. The main thread stays
  * free to serve it, and so does libuv's pool. A call that passes its deadline rejects; its thread is then taken for stuck and another takes over, up to
- * `MAX_STUCK_THREADS`. A stuck thread that comes back is ended.
+ * `MAX_STUCK_THREADS`. A stuck thread that comes back is ended, and so is one that has had nothing to do for a while.
  *
  * A process with stuck threads ends by `exitNow` alone: `process.exit` waits for them.
  */
@@ -35,6 +37,7 @@ export class SyscallThread implements AsyncDisposable {
   readonly #stuck = new Set<Worker>();
   #worker: Worker | undefined;
   #running: Call | undefined;
+  #idle: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   /** Threads that sit in a call whose deadline is over. */
@@ -83,6 +86,7 @@ export class SyscallThread implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    clearTimeout(this.#idle);
     const closed = new LinuxError('THREAD_DIED', 'the thread was closed');
     for (const call of [...this.#queue.splice(0), ...(this.#running ? [this.#running] : [])]) {
       call.release();
@@ -99,13 +103,24 @@ export class SyscallThread implements AsyncDisposable {
     if (this.#running !== undefined || this.#isClosed) return;
     const call = this.#queue.shift();
     if (call === undefined) {
-      this.#worker?.unref();
+      this.#rest();
       return;
     }
+    clearTimeout(this.#idle);
     this.#running = call;
     this.#worker ??= this.#startWorker();
     this.#worker.ref();
     this.#worker.postMessage(call.request);
+  }
+
+  #rest(): void {
+    const worker = this.#worker;
+    worker?.unref();
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      this.#worker = undefined;
+      void worker?.terminate();
+    }, IDLE_MS).unref();
   }
 
   #startWorker(): Worker {

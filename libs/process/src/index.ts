@@ -1,4 +1,5 @@
 export { runMain, type RunOptions } from './run-main.ts';
+export { returnMemoryWhenIdle, type ReturnMemoryOptions } from './return-memory.ts';
 export { runService, type Service, type ServiceContext } from './run-service.ts';
 export { untilAborted } from './until-aborted.ts';
 export { REVISION, VERSION } from './version.ts';

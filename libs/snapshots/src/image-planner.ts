@@ -41,7 +41,7 @@ export interface ImageSource extends BlobSource {
 export interface LazyImagePlannerOptions {
   readonly source: ImageSource;
   readonly store: Pick<LayerStore, 'addSource' | 'isPrepared'>;
-  readonly preparer: Pick<LayerPreparer, 'prepare' | 'prepareWhole'>;
+  readonly preparer: Pick<LayerPreparer, 'begin' | 'prepare' | 'prepareWhole'>;
   readonly pullModes: { readonly sociV1: boolean; readonly sociV2: boolean };
   /** How long an image is waited for whose credentials are not ready yet. */
   readonly notReadyWaitMs?: number;
@@ -85,7 +85,8 @@ export class LazyImagePlanner implements ImagePlanner {
 
   async #plan(image: ImageRequest, signal: AbortSignal): Promise<ImagePlan> {
     const { reference, manifestDigest, indexDigest } = image;
-    const { source: registries, pullModes } = this.#options;
+    const { source: registries, preparer, pullModes } = this.#options;
+    preparer.begin();
     const request = { reference, namespaces: [], manifestDigest, pullModes, ...(indexDigest === undefined ? {} : { indexDigest }) };
     const { manifest, index, namespaces = [] } = await registries.resolveImage(request, signal);
     const source: LayerSource = { reference, repository: parseReference(reference).name, namespaces };
