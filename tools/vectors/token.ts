@@ -75,7 +75,12 @@ async function exchangeTwice(described: Input, log: Logger, signal: AbortSignal)
   let firstError: unknown;
   for (let attempt = 0; attempt < 2; attempt++) {
     try {
-      for await (const made of authenticator.attempts(errand, challengeOf(described), { used: undefined, rejections: [] }, signal)) {
+      for await (const made of authenticator.attempts(
+        errand,
+        challengeOf(described),
+        { used: undefined, rejections: [], logins: new Set() },
+        signal,
+      )) {
         return { kind: 'token', token: made.header()?.replace(/^Bearer /, ''), ttl_seconds: seconds(made.expiresAtMs - clock.nowMs()) };
       }
     } catch (error) {

@@ -63,7 +63,7 @@ const parallelPull = z.object({
   decompress_streams: z.record(z.string(), decompressor).optional(),
 });
 
-/** The keys of config.toml by table, in the order in which they are printed. The first group are those of the Go snapshotter; ours are `[blob] read_timeout_sec`, `[kubeconfig_keychain] namespaces`, `[resolver] config_path`, a mirror's `credentials` and the tables from `[credentials]` on. */
+/** The keys of config.toml by table, in the order in which they are printed. The first group are those of the Go snapshotter; ours are `[blob] read_timeout_sec`, `[kubeconfig_keychain] namespaces`, `[resolver] config_path` and `trusted_realms`, a mirror's `credentials` and the tables from `[credentials]` on. */
 export const configSchema = z.object({
   http_cache_type: text(''),
   filesystem_cache_type: text(''),
@@ -123,6 +123,7 @@ export const configSchema = z.object({
       auth_client_ttl_sec: orDefault(3_600),
       enable_auth_client_sharing: flag(false),
       config_path: text('/etc/containerd/certs.d'),
+      trusted_realms: z.array(z.string().toLowerCase()).default([]),
       host: z.record(z.string(), z.object({ mirrors: z.array(mirror).default([]) })).optional(),
     })
     .prefault({}),

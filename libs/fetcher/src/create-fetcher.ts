@@ -40,6 +40,7 @@ export function createFetcher({ config, root, env, userAgent, log, credentials, 
       credentials: asked.watch(credentials),
       log,
       userAgent,
+      trustedRealms: resolver.trustedRealms,
       proxy: proxyFromEnv(env),
       hosts: createRegistryHosts({ configPath: resolver.configPath, ...(resolver.host && { mirrors: resolver.host }), log }),
       http: {

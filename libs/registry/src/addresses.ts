@@ -28,7 +28,7 @@ export function isLoopbackHost(hostname: string): boolean {
 
 /** Whether a URL's host name is a literal address that no public registry would name: private, loopback, link-local, unspecified, multicast. */
 export function isInternalAddress(hostname: string): boolean {
-  return hostname === 'localhost' || contains(internal, hostname);
+  return /(?:^|\.)localhost\.?$/.test(hostname) || contains(internal, hostname);
 }
 
 /** Resolves a name like Node does. */

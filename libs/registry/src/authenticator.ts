@@ -57,6 +57,12 @@ export interface Tried {
   readonly excluded?: string;
   /** What could not be used is added. */
   readonly rejections: Rejection[];
+  /** Fingerprints of all that the request has shown, at whichever host. */
+  readonly logins: Set<string>;
+  /** A login was refused: it is not to be tried without one. */
+  isRefused?: boolean;
+  /** See `Refusals.mark`. */
+  shownAt?: number;
   /** How often a source dropped what it kept of a refused credential, so that another look-up may give something else. */
   staleAnswers?: number;
 }
@@ -117,27 +123,27 @@ export class Authenticator {
   }
 
   /** What worked for this errand before; undefined when nothing did, so that the registry is asked first. Near the end of its life it is renewed behind the caller's back, in the last seconds before he goes on. */
-  async current(errand: Errand, signal: AbortSignal): Promise<Authorization | undefined> {
+  async current(errand: Errand, signal: AbortSignal, logins = new Set<string>()): Promise<Authorization | undefined> {
     const known = this.#current.get(errandKey(errand));
     const nowMs = this.#options.clock.nowMs();
     if (known === undefined || nowMs < known.renewAtMs) return known;
     if (nowMs < known.expiresAtMs - RENEW_BEFORE_END_MS) {
-      void this.#renew(errand, known, this.#lifetime.signal); // it reports and never throws
+      void this.#renew(errand, known, new Set(), this.#lifetime.signal); // it reports and never throws
       return known;
     }
-    const fresh = await this.#renew(errand, known, signal);
+    const fresh = await this.#renew(errand, known, logins, signal);
     signal.throwIfAborted();
     if (fresh !== undefined || nowMs < known.expiresAtMs) return fresh ?? known;
     this.drop(errand, known);
     return undefined;
   }
 
-  async #renew(errand: Errand, known: Authorization, signal: AbortSignal): Promise<Authorization | undefined> {
+  async #renew(errand: Errand, known: Authorization, logins: Set<string>, signal: AbortSignal): Promise<Authorization | undefined> {
     const challenge = this.remembered(errand);
     if (challenge === undefined || this.#renewing.has(known)) return undefined;
     this.#renewing.add(known);
     try {
-      for await (const fresh of this.attempts(errand, challenge, { used: known, rejections: [] }, signal))
+      for await (const fresh of this.attempts(errand, challenge, { used: known, rejections: [], logins }, signal))
         return this.accept(errand, fresh);
     } catch (error) {
       if (!signal.aborted) this.#options.log.debug({ host: errand.host, error }, 'token not renewed ahead of its end');
@@ -161,20 +167,31 @@ export class Authenticator {
   ): AsyncGenerator<Authorization, void, undefined> {
     this.#remember(errand, challenge);
     const seen = new Set<string>(tried.excluded === undefined ? [] : [tried.excluded]);
-    const logins = new Set<string>(tried.used === undefined || tried.used.kind === 'anonymous' ? [] : [tried.used.fingerprint]);
+    const { logins } = tried;
+    if (tried.used !== undefined && tried.used.kind !== 'anonymous') logins.add(tried.used.fingerprint);
     for (let lookup = 0; lookup < MAX_LOOKUPS; lookup++) {
       const staleBefore = tried.staleAnswers;
       const changes = this.#changes; // before the look-up, whose answer a change meanwhile makes doubtful
       for (const { credential, origin } of await this.#lookup.find(errand, signal)) {
         const print = fingerprint(credential);
         if (seen.has(print)) continue;
+        if (this.#isWithdrawn({ fingerprint: print, changes })) {
+          tried.staleAnswers = (tried.staleAnswers ?? 0) + 1; // while another one was tried: its secret may have been overwritten
+          continue;
+        }
         seen.add(print);
+        if (credential.kind === 'anonymous' && tried.isRefused === true) {
+          tried.rejections.push({ origin, why: 'not tried without a credential after one was refused' });
+          continue;
+        }
         const problem = this.#problemOf(errand, challenge, credential, print);
         if (problem !== undefined) {
           tried.rejections.push({ origin, why: problem });
           continue;
         }
-        if (logins.add(print).size > MAX_LOGINS) return;
+        if (credential.kind !== 'anonymous' && !logins.has(print) && logins.size >= MAX_LOGINS) return;
+        if (credential.kind !== 'anonymous') logins.add(print);
+        tried.shownAt = this.#refusals.mark;
         try {
           yield await this.#authorize(errand, challenge, { credential, print, origin, changes, used: tried.used }, signal);
         } catch (error) {
@@ -219,14 +236,15 @@ export class Authenticator {
   }
 
   #countRefusal(errand: Errand, print: string, tried: Tried): void {
-    this.#refusals.add(refusalKey(errand, print));
+    this.#refusals.add(refusalKey(errand, print), errand.host, tried.shownAt ?? this.#refusals.mark);
+    tried.isRefused = true;
     if (this.#options.credentials.refused?.(print) === true) tried.staleAnswers = (tried.staleAnswers ?? 0) + 1;
   }
 
   /** Drops what was made from credentials that are gone, and nothing else; whatever was refused may be shown again. */
-  #onChange({ withdrawn }: SourceChange): void {
+  #onChange({ hosts, withdrawn }: SourceChange): void {
     this.#changes++;
-    this.#refusals.clearAll();
+    this.#refusals.clearFor(hosts);
     for (const print of withdrawn) this.#withdrawn.set(print, this.#changes);
     for (const kept of [this.#current, this.#tokens])
       for (const [key, authorization] of kept.entries()) if (this.#isWithdrawn(authorization)) kept.delete(key);
@@ -327,7 +345,7 @@ function isClearText({ protocol, hostname }: URL): boolean {
 }
 
 function errandKey({ host, registry, reference, namespaces, scopes }: Errand): string {
-  return [registry.href, host, reference.repository, namespaces.join(','), ...scopes].join('\n');
+  return [registry.href, host, reference.repository, JSON.stringify(namespaces), ...scopes].join('\n');
 }
 
 function refusalKey({ registry, reference }: Errand, print: string): string {

@@ -105,7 +105,7 @@ export class BlobRangeReader {
     last: number,
     signal: AbortSignal,
   ): Promise<Opened> {
-    const key = `${reference.host}/${reference.repository}@${digest} ${requests.namespaces.join(',')}`;
+    const key = `${reference.host}/${reference.repository}@${digest} ${JSON.stringify(requests.namespaces)}`;
     const headers = { 'accept-encoding': 'identity', range: `bytes=${first}-${last}` };
     const stored = this.#locations.get(key);
     const direct = stored === undefined ? undefined : await this.#openDirect(key, stored, headers, signal);

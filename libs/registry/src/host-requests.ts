@@ -25,8 +25,17 @@ export interface HostReply {
   readonly via: RegistryHost;
 }
 
+/** What has become of a request, at one host after the other. */
+export interface Progress {
+  /** Fingerprints of what it has shown. */
+  readonly logins: Set<string>;
+  /** How many answers of hosts there were, whatever they said. */
+  answers: number;
+}
+
 interface HostErrand extends Errand {
   readonly via: RegistryHost;
+  readonly progress: Progress;
 }
 
 interface Leg extends Answered {
@@ -47,9 +56,15 @@ export class HostRequests {
    * @returns an answer with one of the expected statuses, or a redirect where that is an answer
    * @throws {RegistryError} the message does not name what was asked for, nor of whom
    */
-  async perform(call: RegistryCall, via: RegistryHost, namespaces: readonly string[], signal: AbortSignal): Promise<HostReply> {
+  async perform(
+    call: RegistryCall,
+    via: RegistryHost,
+    namespaces: readonly string[],
+    signal: AbortSignal,
+    progress: Progress,
+  ): Promise<HostReply> {
     const { reference, scopes } = call;
-    const errand: HostErrand = { via, host: via.credentialHost, registry: via.base, reference, namespaces, scopes };
+    const errand: HostErrand = { via, progress, host: via.credentialHost, registry: via.base, reference, namespaces, scopes };
     for (let round = 0; ; round++) {
       const leg = await this.#authorized(call, errand, 0, signal);
       if (leg.answer === undefined) return { response: leg.response, url: leg.url, via };
@@ -61,7 +76,7 @@ export class HostRequests {
   /** Sends the request with what is known, and once more for each credential when the registry refuses. */
   async #authorized(call: RegistryCall, errand: HostErrand, moves: number, signal: AbortSignal): Promise<Leg> {
     const { authenticator } = this.#options;
-    const used = await authenticator.current(errand, signal);
+    const used = await authenticator.current(errand, signal, errand.progress.logins);
     let leg = await this.#follow(call, errand, used, signal);
     const judged = this.#judge(leg, errand, used);
     if (judged.kind === 'pass') return leg;
@@ -72,7 +87,7 @@ export class HostRequests {
     }
     if (used !== undefined && judged.kind === 'authenticate') authenticator.outdate(errand, used);
     const excluded = judged.kind === 'denied' && used !== undefined ? { excluded: used.fingerprint } : {};
-    const tried: Tried = { used, ...excluded, rejections: [] };
+    const tried: Tried = { used, ...excluded, rejections: [], logins: errand.progress.logins };
     let refusal = judged.answer;
     for await (const authorization of authenticator.attempts(errand, judged.challenge, tried, signal)) {
       leg = await this.#follow(call, errand, authorization, signal);
@@ -98,6 +113,7 @@ export class HostRequests {
     for (let hop = 0; ; hop++) {
       const isForeign = url.origin !== errand.registry.origin;
       const response = await this.#options.sender.send(this.#request(call, via, url, isForeign ? undefined : authorization), signal);
+      errand.progress.answers++;
       const { status } = response;
       if (!isRedirect(status) || call.isRedirectAnswer === true) {
         const isExpected = call.expect.includes(status) || isRedirect(status);

@@ -34,9 +34,10 @@ export class HostRoutes {
   constructor(options: HostRoutesOptions) {
     this.#options = options;
     const perf = { now: options.clock.nowMs };
-    this.#passedOver = new LRUCache({ max: MAX_HOSTS, ttl: PASS_OVER_MS, perf });
-    this.#stays = new LRUCache({ max: MAX_CONTENTS, ttl: STAY_MS, perf });
-    this.#plain = new LRUCache({ max: MAX_HOSTS, ttl: PLAIN_MS, perf });
+    const ttlResolution = 0; // the clock is cheap to ask, and what it says is not to be kept for a millisecond
+    this.#passedOver = new LRUCache({ max: MAX_HOSTS, ttl: PASS_OVER_MS, perf, ttlResolution });
+    this.#stays = new LRUCache({ max: MAX_CONTENTS, ttl: STAY_MS, perf, ttlResolution });
+    this.#plain = new LRUCache({ max: MAX_HOSTS, ttl: PLAIN_MS, perf, ttlResolution });
   }
 
   /** The registry itself, as it is asked where nothing is configured. @throws {RegistryError} `PROTOCOL` */

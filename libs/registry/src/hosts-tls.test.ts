@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import { basic } from '@soci/keychain';
 import { Connection } from './connection.ts';
+import { RegistryError } from './errors.ts';
 import type { RegistryClient } from './registry-client.ts';
 import { makeCertificates, withoutOpenssl } from './testing/certificates.ts';
-import { blobOf, bytesOf, client, referenceTo, signal } from './testing/clients.ts';
+import { blobOf, bytesOf, client, referenceTo, signal, sourceOf } from './testing/clients.ts';
 import { GIVEN } from './testing/guarded-registry.ts';
 import { clockOf, hostsIn } from './testing/hosts.ts';
 import { partOf, startWeb } from './testing/web.ts';
+import type { Transport } from './transport.ts';
 
 const DIGEST = `sha256:${'ab'.repeat(32)}`;
 const skip = withoutOpenssl;
@@ -134,6 +137,29 @@ describe('TLS to the hosts of a registry', { skip }, () => {
     const startedMs = performance.now();
     assert.ok(await ask(subject));
     assert.ok(performance.now() - startedMs < 5_000);
+  });
+
+  it('is not given up because a token server cannot be reached', async (t) => {
+    const { hosts } = await hostsIn(t, { 'registry.test/hosts.toml': '[host."http://registry.test"]\nskip_verify = true\n' });
+    const origins: string[] = [];
+    const cause = Object.assign(new Error('refused'), { code: 'ECONNREFUSED' });
+    const challenge = 'Bearer realm="https://auth.test/token"';
+    const transport: Transport = {
+      send({ url }) {
+        origins.push(url.origin);
+        if (url.host === 'auth.test') return Promise.reject(new RegistryError('UNREACHABLE', 'cannot reach auth.test', { cause }));
+        return Promise.resolve({
+          status: 401,
+          header: (name) => (name === 'www-authenticate' ? challenge : undefined),
+          headerLines: (name) => (name === 'www-authenticate' ? [challenge] : []),
+          body: { take: () => undefined, more: () => Promise.resolve(false), discard: () => undefined, async *[Symbol.asyncIterator]() {} },
+        });
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+    const { client: subject } = client(t, { hosts, transport, credentials: sourceOf(basic('alice', 'pw')) });
+    await assert.rejects(ask(subject), { code: 'UNREACHABLE', message: /auth\.test/ });
+    assert.ok(!origins.includes('http://registry.test'), origins.join());
   });
 
   it('shows no key', () => {

@@ -98,6 +98,11 @@ describe('parseHostsToml', () => {
     ['a time that is none', '\n[host."https://a"]\ndial_timeout = "soon"\n', /hosts\.toml:2: dial_timeout: /],
     ['a header with a line break', '[header]\nx-a = "1\\r\\nx-b: 2"\n', /hosts\.toml:2: header\.x-a: not the value of a header/],
     ['a header without a name', '[header]\n"x a" = "1"\n', /hosts\.toml:2: header\.x a: /],
+    [
+      'a password in an address that has something wrong',
+      '[host."https://u:s3cret@a"]\nca = 5\n',
+      /hosts\.toml:2: host\.https:\/\/a\.ca: /,
+    ],
     ['a password in an address', '[host."https://u:s3cret@a"]\n', /hosts\.toml:1: the address of a host carries user information/],
     ['an address that is none', '[host."https://"]\n', /hosts\.toml:1: not the address of a host/],
     ['too many hosts', Array.from({ length: 65 }, (_, i) => `[host."https://h${i}"]`).join('\n'), /host: more than 64 hosts/],

@@ -80,7 +80,7 @@ export function parseHostsToml(text: string, path: string, directory: string): H
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     const where = (issue?.path ?? []).map(String);
-    throw fail(lineOf(text, where), `${where.join('.')}: ${issue?.message ?? 'not valid'}`);
+    throw fail(lineOf(text, where), `${withoutUser(where.join('.'))}: ${issue?.message ?? 'not valid'}`);
   }
   const toEntry = (at: readonly string[], address: string, from: z.output<typeof entry>): HostEntry => {
     try {
@@ -95,6 +95,11 @@ export function parseHostsToml(text: string, path: string, directory: string): H
     hosts: Object.entries(hosts).map(([address, from]) => toEntry(['host', address], address, from)),
     server: toEntry(['server'], server, root),
   };
+}
+
+/** An address may carry a password, although it must not. */
+function withoutUser(text: string): string {
+  return text.replace(/\/\/\S*@/g, '//');
 }
 
 /** What a folder without hosts.toml says: certificates alone. */

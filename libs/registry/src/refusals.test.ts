@@ -5,7 +5,7 @@ import type { RegistryClient } from './registry-client.ts';
 import { makeCertificates, withoutOpenssl } from './testing/certificates.ts';
 import { client, referenceTo, signal, sourceOf } from './testing/clients.ts';
 import { GIVEN, startGuarded } from './testing/guarded-registry.ts';
-import { clockOf } from './testing/hosts.ts';
+import { clockOf, hostsIn, mirror } from './testing/hosts.ts';
 import { startWeb } from './testing/web.ts';
 
 const DIGEST = `sha256:${'ab'.repeat(32)}`;
@@ -116,6 +116,109 @@ describe('twenty wrong logins', () => {
     }
     assert.ok(requests < 10);
     assert.ok(await ask(subject, registry.host), 'and stayed with');
+  });
+
+  it('are five for a request over all hosts that it is tried at, and over the renewal of a token before it', async (t) => {
+    const webs = await Promise.all([1, 2, 3].map(() => startWeb(t, () => BASIC)));
+    const [first, second, origin] = webs.map(({ host }) => host) as [string, string, string];
+    const { hosts } = await hostsIn(t, {}, { mirrors: { [origin]: { mirrors: [mirror(first), mirror(second)] } } });
+    const credentials: CredentialSource = {
+      name: 'test',
+      resolve: ({ host }) => Promise.resolve(candidates(...Array.from({ length: 5 }, (_, i) => basic(`user-${i}`, host)))),
+    };
+    await assert.rejects(ask(client(t, { credentials, hosts }).client, origin), { code: 'UNAUTHORIZED' });
+    const shown = webs.flatMap(({ seen }) => seen.map(({ headers }) => headers.authorization)).filter((line) => line !== undefined);
+    assert.equal(new Set(shown).size, 5);
+
+    let isOpen = true;
+    let number = 0;
+    const { clock, pass } = clockOf();
+    const { registry, tokens } = await startGuarded(t, {
+      token: () => (isOpen ? { status: 200, body: '{"token":"t"}' } : { status: 401 }),
+    });
+    const changing: CredentialSource = {
+      name: 'test',
+      resolve: () => Promise.resolve(candidates(...Array.from({ length: 5 }, () => basic(`user-${number++}`, 'pw')))),
+    };
+    const { client: subject } = client(t, { credentials: changing, clock });
+    assert.ok(await ask(subject, registry.host));
+    isOpen = false;
+    const before = tokens.seen.length;
+    pass(61_000);
+    await assert.rejects(ask(subject, registry.host));
+    assert.ok(new Set(tokens.seen.slice(before).map(({ headers }) => headers.authorization)).size <= 5);
+  });
+
+  it('one after the other make the wait longer, not those that were shown side by side', async (t) => {
+    const { promise: open, resolve } = Promise.withResolvers<undefined>();
+    const { registry } = await startGuarded(t, { token: () => open.then(() => ({ status: 401 })) });
+    const { clock } = clockOf();
+    const { client: subject } = client(t, { credentials: sourceOf(basic('alice', 'pw')), clock });
+    const asked = Array.from({ length: 8 }, () => ask(subject, registry.host));
+    setTimeout(() => resolve(undefined), 100);
+    await Promise.allSettled(asked);
+    await assert.rejects(ask(subject, registry.host), /token server .* answered 401/);
+    await assert.rejects(ask(subject, registry.host), /not shown again for 5 s/);
+  });
+
+  it('are held back whatever changes for other registries', async (t) => {
+    let tell: ((change: SourceChange) => void) | undefined;
+    const credentials: CredentialSource = {
+      ...sourceOf(basic('alice', 'pw')),
+      onChange: (listener) => {
+        tell = listener;
+        return { [Symbol.dispose]: () => undefined };
+      },
+    };
+    const web = await startWeb(t, () => BASIC);
+    const { clock } = clockOf();
+    const { client: subject } = client(t, { credentials, clock });
+    for (let i = 0; i < 2; i++) await assert.rejects(ask(subject, web.host));
+    tell?.({ source: 'test', hosts: ['elsewhere.example'], withdrawn: [] });
+    await assert.rejects(ask(subject, web.host), /refused before/);
+    tell?.({ source: 'test', hosts: [web.host], withdrawn: [] });
+    await assert.rejects(ask(subject, web.host), /answered 401; docker-config \(test\)$/);
+  });
+
+  it('are not followed by an anonymous try when the source has nothing any more', async (t) => {
+    const { registry, tokens } = await startGuarded(t, {
+      token: ({ headers }) => (headers.authorization === undefined ? { status: 200, body: '{"token":"t"}' } : { status: 401 }),
+    });
+    let lookups = 0;
+    const credentials: CredentialSource = {
+      name: 'test',
+      resolve: () => Promise.resolve(lookups++ === 0 ? candidates(basic('alice', 'old')) : { kind: 'none', reason: 'the plugin failed' }),
+      refused: () => true,
+    };
+    await assert.rejects(ask(client(t, { credentials }).client, registry.host), /not tried without a credential/);
+    assert.equal(tokens.seen.length, 1);
+  });
+
+  it('are not shown once their source has taken them back, which may have overwritten them', async (t) => {
+    const [first, second] = [basic('alice', 'one'), basic('bob', 'two')] as const;
+    let tell: ((change: SourceChange) => void) | undefined;
+    let given = [first, second];
+    const web = await startWeb(t, ({ headers: { authorization } }) => {
+      if (authorization !== undefined) {
+        given = [first];
+        tell?.({ source: 'test', withdrawn: [fingerprint(second)] });
+        if (second.kind === 'basic') second.password.wipe();
+      }
+      return BASIC;
+    });
+    const credentials: CredentialSource = {
+      name: 'test',
+      resolve: () => Promise.resolve(candidates(...given)),
+      onChange: (listener) => {
+        tell = listener;
+        return { [Symbol.dispose]: () => undefined };
+      },
+    };
+    await assert.rejects(ask(client(t, { credentials }).client, web.host), { code: 'UNAUTHORIZED' });
+    assert.deepEqual(
+      web.seen.map(({ headers }) => headers.authorization),
+      [undefined, header('alice', 'one')],
+    );
   });
 
   it('count together with the login the request went with', async (t) => {
@@ -232,9 +335,10 @@ describe('namespaces', () => {
     await fetchAs('a', 'b');
     await fetchAs('c');
     await fetchAs();
+    await fetchAs('');
     assert.deepEqual(
       source.lookups.map(({ namespaces }) => namespaces),
-      [['a', 'b'], ['c'], []],
+      [['a', 'b'], ['c'], [], ['']],
     );
   });
 });

@@ -9,7 +9,13 @@ const MAX_WAIT_MS = 120_000;
  * file that is read in a loop does not lock an account. Another credential (another fingerprint) is not held back by it.
  */
 export class Refusals {
-  readonly #entries = new LRUCache<string, { count: number; untilMs: number }>({ max: MAX_ENTRIES });
+  readonly #entries = new LRUCache<
+    string,
+    { readonly host: string; readonly count: number; readonly untilMs: number; readonly mark: number }
+  >({
+    max: MAX_ENTRIES,
+  });
+  #mark = 0;
   readonly #nowMs: () => number;
 
   constructor(nowMs: () => number) {
@@ -21,17 +27,27 @@ export class Refusals {
     return (this.#entries.get(key)?.untilMs ?? 0) - this.#nowMs();
   }
 
-  add(key: string): void {
-    const count = (this.#entries.get(key)?.count ?? 0) + 1;
+  /** To be taken before a credential is shown: of those that are shown side by side one refusal counts. */
+  get mark(): number {
+    return this.#mark;
+  }
+
+  /** @param host that sources were asked for @param shownAt mark of the time before it was shown */
+  add(key: string, host: string, shownAt: number): void {
+    const known = this.#entries.get(key);
+    if (known !== undefined && known.mark > shownAt) return;
+    const count = (known?.count ?? 0) + 1;
     const waitMs = count < 2 ? 0 : Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** (count - 2));
-    this.#entries.set(key, { count, untilMs: this.#nowMs() + waitMs });
+    this.#entries.set(key, { host, count, untilMs: this.#nowMs() + waitMs, mark: ++this.#mark });
   }
 
   clear(key: string): void {
     this.#entries.delete(key);
   }
 
-  clearAll(): void {
-    this.#entries.clear();
+  /** Whatever was refused for these hosts may be shown again. @param hosts undefined: any */
+  clearFor(hosts: readonly string[] | undefined): void {
+    if (hosts === undefined) this.#entries.clear();
+    else for (const [key, { host }] of this.#entries.entries()) if (hosts.includes(host)) this.#entries.delete(key);
   }
 }

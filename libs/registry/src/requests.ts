@@ -1,7 +1,7 @@
 import { hasCode } from '@soci/errors';
 import type { ImageReference } from '@soci/image';
 import { RegistryError } from './errors.ts';
-import type { HostReply, HostRequests } from './host-requests.ts';
+import type { HostReply, HostRequests, Progress } from './host-requests.ts';
 import type { HostRoutes } from './host-routes.ts';
 import type { Capability, RegistryHost } from './registry-host.ts';
 import type { RepeatableRequest } from './retry.ts';
@@ -95,10 +95,11 @@ export class RegistryRequests {
     const content = contentKey(call);
     const hosts = call.via === undefined ? await routes.hostsFor(call.reference, call.needs, content, signal) : [call.via];
     const failures: Failure[] = [];
+    const progress: Progress = { logins: new Set(), answers: 0 };
     for (const [at, via] of hosts.entries()) {
       const isLast = at === hosts.length - 1;
       try {
-        const reply = isLast ? await this.#at(via, call, signal) : await this.#tryAt(via, call, signal);
+        const reply = isLast ? await this.#at(via, call, progress, signal) : await this.#tryAt(via, call, progress, signal);
         routes.worked(via, content, at === 0);
         return { ...reply, route: via, hasNext: !isLast };
       } catch (error) {
@@ -117,22 +118,23 @@ export class RegistryRequests {
   }
 
   /** One attempt, and only an answer that is a success counts. */
-  async #tryAt(via: RegistryHost, call: RegistryCall, signal: AbortSignal): Promise<HostReply> {
-    const reply = await this.#at(via, { ...call, once: true, expect: call.expect.filter((status) => status < 400) }, signal);
+  async #tryAt(via: RegistryHost, call: RegistryCall, progress: Progress, signal: AbortSignal): Promise<HostReply> {
+    const reply = await this.#at(via, { ...call, once: true, expect: call.expect.filter((status) => status < 400) }, progress, signal);
     if (call.isUsable?.(reply.response) ?? true) return reply;
     reply.response.body.discard();
     throw new RegistryError('PROTOCOL', `the answer (${reply.response.status}) is of no use`, { status: reply.response.status });
   }
 
-  async #at(via: RegistryHost, call: RegistryCall, signal: AbortSignal): Promise<HostReply> {
+  async #at(via: RegistryHost, call: RegistryCall, progress: Progress, signal: AbortSignal): Promise<HostReply> {
     const { hosts, routes } = this.#options;
     const spoken = routes.spokenTo(via);
+    const answersBefore = progress.answers;
     try {
-      return await hosts.perform(call, spoken, this.namespaces, signal);
+      return await hosts.perform(call, spoken, this.namespaces, signal, progress);
     } catch (error) {
-      if (spoken.plain === undefined || !isNoTls(error, spoken)) throw error;
+      if (spoken.plain === undefined || progress.answers > answersBefore || !isNoTls(error, spoken)) throw error; // it may be a token server that fails
       routes.speaksNoTls(via);
-      return await hosts.perform(call, spoken.plain, this.namespaces, signal);
+      return await hosts.perform(call, spoken.plain, this.namespaces, signal, progress);
     }
   }
 }

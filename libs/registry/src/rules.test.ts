@@ -74,6 +74,8 @@ describe('checkRealm', () => {
     ['https://10.0.0.5:8443/token', 'https://10.0.0.5/v2/'],
     ['https://127.0.0.1/', 'https://r.example/v2/'],
     ['https://localhost/', 'https://r.example/v2/'],
+    ['https://localhost./', 'https://r.example/v2/'],
+    ['https://x.localhost/', 'https://r.example/v2/'],
     ['https://2130706433/', 'https://r.example/v2/'],
     ['https://[::ffff:169.254.169.254]/', 'https://r.example/v2/'],
     ['https://[fd00::1]/', 'https://r.example/v2/'],
