@@ -12,5 +12,5 @@ await keep({
   main: fileURLToPath(new URL('./service.js', import.meta.url)),
   args: process.argv.slice(2),
   title: 'soci-snapshotter-grpc',
-  nodeArguments: [...SMALL, ...COLLECTABLE],
+  nodeArguments: ['--disable-sigusr1', ...SMALL, ...COLLECTABLE],
 });

@@ -6,4 +6,5 @@ await keep({
   main: fileURLToPath(new URL('./service.js', import.meta.url)),
   args: process.argv.slice(2),
   title: 'soci-snapshotter',
+  nodeArguments: ['--disable-sigusr1'],
 });

@@ -2,8 +2,16 @@ import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { NameLookup } from './name-lookup.ts';
 
 const loopback = blockList(['127.0.0.0/8', '::1/128']);
-/** Link-local, where cloud machines find their metadata service, and its addresses elsewhere. */
-const metadata = blockList(['169.254.0.0/16', 'fe80::/10', 'fd00:ec2::254/128', '100.100.100.200/32', '0.0.0.0/8', '::/128']);
+/** Link-local, where cloud machines find their metadata service, and its addresses elsewhere, also through NAT64. */
+const metadata = blockList([
+  '169.254.0.0/16',
+  'fe80::/10',
+  'fd00:ec2::254/128',
+  '100.100.100.200/32',
+  '0.0.0.0/8',
+  '::/128',
+  '64:ff9b::a9fe:0/112',
+]);
 const internal = blockList([
   ...[
     '0.0.0.0/8',
@@ -16,7 +24,7 @@ const internal = blockList([
     '224.0.0.0/4',
     '240.0.0.0/4',
   ],
-  ...['::/128', '::1/128', 'fc00::/7', 'fe80::/10', 'ff00::/8'],
+  ...['64:ff9b::/96', '::/128', '::1/128', 'fc00::/7', 'fe80::/10', 'ff00::/8'],
 ]);
 
 const names = new NameLookup();

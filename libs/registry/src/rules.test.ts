@@ -78,6 +78,7 @@ describe('checkRealm', () => {
     ['https://x.localhost/', 'https://r.example/v2/'],
     ['https://2130706433/', 'https://r.example/v2/'],
     ['https://[::ffff:169.254.169.254]/', 'https://r.example/v2/'],
+    ['https://[64:ff9b::a9fe:a9fe]/', 'https://r.example/v2/'],
     ['https://[fd00::1]/', 'https://r.example/v2/'],
     ['https://0.0.0.0/', 'https://r.example/v2/'],
     ['https://224.0.0.1/', 'https://r.example/v2/'],
@@ -93,6 +94,7 @@ describe('guardedLookup', () => {
     const look = promisify(guardedLookup as (host: string, options: object, done: (error: Error | null, address: unknown) => void) => void);
     await assert.rejects(look('169.254.169.254', {}), /link-local/);
     await assert.rejects(look('fe80::1', { all: true }), /link-local/);
+    await assert.rejects(look('64:ff9b::a9fe:a9fe', {}), /link-local/);
     assert.equal(await look('127.0.0.1', {}), '127.0.0.1');
     assert.deepEqual(await look('127.0.0.1', { all: true }), [{ address: '127.0.0.1', family: 4 }]);
   });
