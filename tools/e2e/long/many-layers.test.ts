@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import { describe, it } from 'node:test';
+import { waitFor } from '@soci/testing';
+import { footprintOf, processTree, type Footprint } from '../footprint.ts';
+import { ManyLayersNode } from '../many-layers-node.ts';
+import { scratchFolder } from '../stack.ts';
+
+const MANY = { images: 10, layers: 40, files: 400 };
+const MAX_RSS_MEGABYTES = 200;
+const MAX_THREADS = 40;
+const MAX_START_MS = 2_000;
+/** In which threads that have nothing to do end, and what they held is given back. */
+const SETTLE_MS = 90_000;
+/** Layers are idle: nobody reads, and nothing is fetched for later. */
+const IDLE = '[background_fetch]\ndisable = true\n';
+
+describe('four hundred lazily mounted layers', () => {
+  it('cost little while they are idle, and are served again at once after a kill', { timeout: 900_000 }, async (t) => {
+    await using resources = new AsyncDisposableStack();
+    const directory = await scratchFolder(resources);
+    await using node = await ManyLayersNode.start({ many: MANY, directory, config: IDLE });
+    const begin = performance.now();
+    for (const reference of node.references) await node.pull(reference);
+    t.diagnostic(`pulled in ${((performance.now() - begin) / 1_000).toFixed(1)} s`);
+
+    const { layers, fuse } = await node.mounts();
+    assert.equal(layers.length, MANY.images * MANY.layers);
+    assert.equal(fuse, 1);
+    const idle = await settled(node, ({ rssMegabytes }) => rssMegabytes < MAX_RSS_MEGABYTES);
+    t.diagnostic(inWords(idle));
+    assert.ok(idle.threads < MAX_THREADS, inWords(idle));
+
+    for (const isRegistryDown of [false, true]) {
+      if (isRegistryDown) await node.registry.stop('SIGKILL');
+      const startMs = await killedUntilServed(node);
+      assert.deepEqual((await node.mounts()).layers, layers);
+      const after = await settled(
+        node,
+        ({ rssMegabytes, descriptors }) => descriptors >= idle.descriptors * 0.9 && rssMegabytes <= idle.rssMegabytes * 1.1,
+      );
+      t.diagnostic(`registry ${isRegistryDown ? 'down' : 'up'}: serves after ${Math.round(startMs)} ms, then ${inWords(after)}`);
+      assert.ok(startMs < MAX_START_MS, `${startMs} ms`);
+    }
+  });
+});
+
+/** Kills the service. @returns milliseconds until the next one accepts connections */
+async function killedUntilServed({ snapshotter }: ManyLayersNode): Promise<number> {
+  const before = processTree(snapshotter.pid);
+  const begin = performance.now();
+  snapshotter.killService('SIGKILL');
+  const isNext = (): boolean => processTree(snapshotter.pid).some((pid) => !before.includes(pid));
+  await waitFor(async () => isNext() && (await isListening(snapshotter.address)), {
+    timeoutMs: 30_000,
+    intervalMs: 5,
+    what: 'the next service',
+  });
+  return performance.now() - begin;
+}
+
+function isListening(address: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(address, () => resolve(true)).on('error', () => resolve(false));
+    socket.on('connect', () => socket.destroy());
+  });
+}
+
+/** Waits for a footprint that fits. @throws with the last one */
+async function settled(node: ManyLayersNode, fits: (footprint: Footprint) => boolean): Promise<Footprint> {
+  let last = footprintOf(node.snapshotter.pid);
+  await waitFor(
+    () => {
+      last = footprintOf(node.snapshotter.pid);
+      return fits(last);
+    },
+    { timeoutMs: SETTLE_MS, intervalMs: 1_000, what: 'memory to be given back' },
+  ).catch((cause: unknown) => {
+    throw new Error(inWords(last), { cause });
+  });
+  return last;
+}
+
+function inWords({ rssMegabytes, threads, descriptors }: Footprint): string {
+  return `${Math.round(rssMegabytes)} MB, ${threads} threads, ${descriptors} descriptors`;
+}
