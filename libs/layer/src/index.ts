@@ -1,5 +1,6 @@
 export { type BackgroundFillOptions } from './background-fill.ts';
 export type { BlobRequest, BlobSource, BlobSourceChange, FetchPriority } from './blob-source.ts';
+export { compactDatabase } from './compact-database.ts';
 export type { LayerCounters, ReadFailure } from './counters.ts';
 export { LayerEngine, type LayerEngineOptions, type Miss } from './engine.ts';
 export { LayerError, type LayerErrorCode } from './errors.ts';

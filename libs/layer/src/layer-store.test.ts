@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { open, readdir, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, it } from 'node:test';
@@ -43,6 +43,23 @@ describe('LayerStore', () => {
     );
     assert.equal(store.names(a, '02', 1).slot, 5, 'another image: what the kernel kept of the first is not it');
     assert.equal(store.names(a, '02', 1).slot, 5);
+  });
+
+  it('deletes folders that no table knows, and no others', async (t) => {
+    const root = await temporaryFolder(t);
+    const [known, unknown] = ['a', 'b'].map((letter) => `${letter.repeat(64)}-${letter.repeat(32)}`);
+    {
+      await using store = await LayerStore.open({ root, log: collectLogs().log });
+      store.names(known ?? '', '01', 0);
+      for (const key of [known, unknown]) await mkdir(store.paths(key ?? '').folder, { recursive: true });
+      await writeFile(join(store.paths(unknown ?? '').folder, 'data'), 'half of it');
+    }
+    {
+      await using store = await LayerStore.open({ root, log: collectLogs().log });
+      await store.discardUnknown();
+      assert.deepEqual(await store.layers(), [known]);
+    }
+    assert.deepEqual(await readdir(join(root, 'trash')), []);
   });
 
   it('keeps the images of a layer newest first, and forgets one that is removed', async (t) => {

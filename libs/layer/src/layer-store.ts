@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { isNotFound } from '@soci/errors';
 import type { Logger } from '@soci/log';
+import { compactDatabase } from './compact-database.ts';
 import type { LayerSource } from './layer-source.ts';
 import { LayerError } from './errors.ts';
 import { LayerData, type LayerPaths } from './layer-data.ts';
@@ -248,6 +249,26 @@ export class LayerStore implements AsyncDisposable {
       throw error;
     }
     await rm(trash, { recursive: true, force: true });
+  }
+
+  /** Deletes folders that no table knows: their removal, or the preparation of their layer, was cut off. Only before anything is prepared. */
+  async discardUnknown(): Promise<void> {
+    const rows = this.#db.prepare('SELECT layer FROM slots UNION SELECT layer FROM prepared').all();
+    const known = new Set(rows.map(({ layer }) => layer));
+    const discarded: string[] = [];
+    for (const name of await readdir(join(this.#root, 'layers'))) {
+      if (known.has(name)) continue;
+      const trash = join(this.#root, 'trash', randomUUID());
+      await rename(join(this.#root, 'layers', name), trash);
+      discarded.push(trash);
+    }
+    const before = this.#clearing;
+    this.#clearing = before.then(() => this.#clear(discarded));
+  }
+
+  /** Gives the disk back what the tables do not need any more. */
+  compact(): void {
+    compactDatabase(this.#db);
   }
 
   /** Keys of the layers that have a folder here. */

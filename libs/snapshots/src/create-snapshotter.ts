@@ -78,18 +78,25 @@ export async function createSnapshotter(options: CreateSnapshotterOptions, signa
   const store = resources.use(new SqliteMetadataStore({ path: join(root, 'metadata.db') }));
   const decided = resources.use(new DecisionStore({ path: join(root, 'decisions.db'), settings: JSON.stringify(config.pullModes), log }));
   const directories = await SnapshotDirectories.open(root);
-  store.reserveIds(Math.max(0, ...(await directories.names()).map((name) => idOfDirectory(name) ?? 0)));
-  await clearOverlayChecks(root, calls, log);
-  if (config.skipCheckSnapshotterSupported) log.warn('not checked whether overlayfs can be used here');
-  else if (fuseState?.sessionAt(join(options.root, 'fuse')) === undefined) await assertOverlaySupported(root, calls); // the process whose mount goes on has checked it
-
   const progress = new RestoreProgress();
   const view = new SnapshotterView({ root: options.root, progress, restarts });
   const lifetime = new AbortController();
   const alive = AbortSignal.any([signal, lifetime.signal]);
   const records = lazySnapshots(store); // those of an earlier process: nobody is served yet
+  // First of all: readers may be waiting for the mount that goes on.
   const opening = openLazyStack({ ...options, source: options.fetcher, metadata: store, decided, directories, calls, progress }, alive);
+  resources.defer(async () => {
+    lifetime.abort(new Error('the snapshotter stops'));
+    await opening.then(
+      (stack) => stack[Symbol.asyncDispose](),
+      () => undefined, // told by `opened`
+    );
+  });
   const late = new LateLayers(opening.then(({ layers }) => layers));
+  store.reserveIds(Math.max(0, ...(await directories.names()).map((name) => idOfDirectory(name) ?? 0)));
+  await clearOverlayChecks(root, calls, log);
+  if (config.skipCheckSnapshotterSupported) log.warn('not checked whether overlayfs can be used here');
+  else if (fuseState?.sessionAt(join(options.root, 'fuse')) === undefined) await assertOverlaySupported(root, calls); // the process whose mount goes on has checked it
   const overlayOptions = (await needsUserXattr(root)) ? ['userxattr'] : [];
   const counters: SnapshotterCounters = { lazyFailures: 0 };
   const onLazyFailure = (): number => counters.lazyFailures++;
@@ -107,10 +114,6 @@ export async function createSnapshotter(options: CreateSnapshotterOptions, signa
   resources.defer(async () => {
     lifetime.abort(new Error('the snapshotter stops'));
     await restored;
-    await opening.then(
-      (stack) => stack[Symbol.asyncDispose](),
-      () => undefined, // told by `opened`
-    );
   });
   const all = resources.move();
   return {

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import type { Descriptor } from '@soci/image';
-import type { LayerNames } from '@soci/layer';
+import { compactDatabase, type LayerNames } from '@soci/layer';
 import type { Logger } from '@soci/log';
 import type { ImagePlan } from './image-plan.ts';
 
@@ -102,6 +102,11 @@ export class DecisionStore implements Disposable {
 
   delete(key: string): void {
     this.#write('DELETE FROM decisions WHERE key = ?', key);
+  }
+
+  /** Gives the disk back what is not needed any more. */
+  compact(): void {
+    if (this.#database.isOpen) compactDatabase(this.#database);
   }
 
   [Symbol.dispose](): void {

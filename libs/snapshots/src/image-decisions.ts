@@ -7,7 +7,7 @@ export interface ImageDecisionsOptions {
   readonly timeoutMs: number;
   readonly now?: () => number;
   /** Where decisions outlive this process. Left out: nowhere. */
-  readonly decided?: Pick<DecisionStore, 'load' | 'put' | 'addTarget' | 'delete'> | undefined;
+  readonly decided?: Pick<DecisionStore, 'load' | 'put' | 'addTarget' | 'delete' | 'compact'> | undefined;
 }
 
 export interface Decision {
@@ -80,6 +80,11 @@ export class ImageDecisions {
   /** The same for all images of a reference; whoever waits for a decision still gets it. */
   forgetReference(reference: string): void {
     for (const [key, entry] of this.#entries) if (entry.reference === reference) this.#delete(key);
+  }
+
+  /** Gives the disk back what is not needed any more. */
+  compact(): void {
+    this.#options.decided?.compact();
   }
 
   #entryFor(image: ImageRequest, target: string): Entry {

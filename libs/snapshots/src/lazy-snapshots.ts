@@ -21,7 +21,7 @@ export interface LazySnapshotsOptions {
   readonly decisions: ImageDecisions;
   readonly served: ServedLayers;
   readonly mounts: LayerMounts;
-  readonly store: Pick<LayerStore, 'names' | 'namesChecksums' | 'addSource' | 'removeReference' | 'images'>;
+  readonly store: Pick<LayerStore, 'names' | 'namesChecksums' | 'addSource' | 'removeReference' | 'images' | 'compact'>;
   /** Where a snapshot whose image was planned anew is noted. */
   readonly metadata: Pick<MetadataStore, 'updateLabels' | 'list' | 'hasImage' | 'getById'>;
   readonly directories: SnapshotDirectories;
@@ -137,13 +137,14 @@ export class LazySnapshots implements LazyLayers {
   }
 
   async cleanup(signal: AbortSignal): Promise<void> {
-    const { served, store, metadata } = this.#options;
+    const { served, store, metadata, decisions } = this.#options;
     const idle = await served.idleKeys(MAX_UNUSED_MS);
     signal.throwIfAborted();
-    if (idle.length === 0) return;
     // A snapshot that could not be restored uses its layer all the same.
     const used = metadata.list().flatMap(({ labels }) => namesOfLabels(labels, store)?.layerKey ?? []);
     await served.deleteUnused(new Set(used), idle);
+    store.compact();
+    decisions.compact();
   }
 
   async ensureMounted({ record, chain, directory }: LazySnapshot, signal: AbortSignal): Promise<void> {

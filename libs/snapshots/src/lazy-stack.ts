@@ -67,6 +67,7 @@ export async function openLazyStack(options: LazyStackOptions, signal: AbortSign
   const { root, config, metadata, directories, decided, progress, calls, log } = options;
   await using resources = new AsyncDisposableStack();
   const store = resources.use(await LayerStore.open({ root: join(root, 'layers'), log }));
+  await store.discardUnknown();
   const preparer = resources.use(new LayerPreparer({ store, log }));
   const mounts = new LayerMounts(calls, log);
   const started = await startServing(options, mounts, signal);

@@ -55,4 +55,7 @@ export interface MetadataStore extends Disposable {
 
   /** From now on no id up to this one is given out: a directory of that name may be left over. */
   reserveIds(upTo: number): void;
+
+  /** Gives the disk back what is not needed any more. */
+  compact(): void;
 }

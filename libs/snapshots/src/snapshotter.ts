@@ -260,6 +260,7 @@ export class Snapshotter {
       }
     }
     await lazy?.cleanup(signal);
+    store.compact();
   }
 
   async #removeDirectory(name: string): Promise<void> {

@@ -1,4 +1,5 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite';
+import { compactDatabase } from '@soci/layer';
 import { SnapshotError } from './errors.ts';
 import { normalizeLabels, toLabels } from './labels.ts';
 import type { CommitRequest, MetadataStore, NewSnapshot } from './metadata-store.ts';
@@ -133,6 +134,10 @@ export class SqliteMetadataStore implements MetadataStore {
       this.#statements.dropLastId.run();
       this.#statements.setLastId.run(upTo);
     });
+  }
+
+  compact(): void {
+    compactDatabase(this.#database);
   }
 
   [Symbol.dispose](): void {
