@@ -19,8 +19,8 @@ const MAX_GROWTH_MB = 50;
 const PASSWORD_CHARACTERS = 1_500;
 const WARM_UP_PULLS = 200;
 const PULLS_AT_ONCE = 32;
-/** For what the last calls left behind to be given back. */
-const SETTLE_MS = 3_000;
+/** For what the last calls left behind to be given back: the agent does that when it has had nothing to do for some seconds. */
+const SETTLE_MS = 15_000;
 
 type Images = ServiceClient<typeof cri.ImageServiceService>;
 const signal = new AbortController().signal;
