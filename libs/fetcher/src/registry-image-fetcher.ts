@@ -153,11 +153,13 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
       log.debug({ digest: indexDigest }, 'using provided soci index digest');
       return { digest: indexDigest, origin: 'label' };
     }
-    log.debug('index digest not provided');
     if (!pullModes.sociV1 && !pullModes.sociV2) throw new FetcherError('NO_INDEX', 'soci v1 and soci v2 are disabled');
-    if (pullModes.sociV2) {
+    // Told once there is a manifest: an image whose credentials are waited for is asked for again and again.
+    const document = pullModes.sociV2 ? await manifest : undefined;
+    log.debug('index digest not provided');
+    if (document !== undefined) {
       log.debug('checking for soci v2 index annotation');
-      const digest = indexAnnotation(await manifest);
+      const digest = indexAnnotation(document);
       if (digest !== undefined) {
         log.debug({ digest }, 'using soci v2 index annotation');
         return { digest, origin: 'annotation' };
