@@ -40,7 +40,8 @@ export async function makeSmallImage(
   return layout;
 }
 
-async function makeBase(root: string): Promise<string> {
+/** A root file system of busybox. */
+export async function makeBase(root: string): Promise<string> {
   await mkdir(join(root, 'bin'), { recursive: true });
   await copyFile('/bin/busybox', join(root, 'bin', 'busybox'));
   for (const name of ['sh', 'cat', 'echo', 'sleep', 'ls', 'sha256sum']) await symlink('busybox', join(root, 'bin', name));

@@ -61,6 +61,8 @@ export interface StackOptions {
   readonly dockerLogin?: string | null;
   /** Put before the agent's command. */
   readonly wrapper?: readonly string[];
+  /** The agent's command, where it is not the one of this checkout. */
+  readonly agent?: readonly [string, ...string[]];
 }
 
 /** A node and its registry: a private registry behind a proxy that can do harm, the snapshotter under test, containerd. */
@@ -93,6 +95,7 @@ export class Stack implements AsyncDisposable {
     sandboxImage,
     dockerLogin = `${LOGIN.username}:${LOGIN.password}`,
     wrapper = [],
+    agent = [program('agent', 'soci-snapshotter-grpc')],
     logins: more,
     tokens,
     logLevel,
@@ -112,7 +115,7 @@ export class Stack implements AsyncDisposable {
           directory: await folder(directory, 'snapshotter'),
           config: await configText(config, directory, proxy.host),
           logins,
-          wrapper,
+          agent: [...wrapper, ...agent],
           logLevel,
           env,
         },
@@ -235,7 +238,7 @@ interface ServiceOptions {
   readonly directory: string;
   readonly config: string;
   readonly logins: Readonly<Record<string, string>> | undefined;
-  readonly wrapper: readonly string[];
+  readonly agent: readonly string[];
   readonly logLevel: string | undefined;
   readonly env: Readonly<Record<string, string>> | undefined;
 }
@@ -247,13 +250,12 @@ async function configText(config: string | ((place: Place) => string | Promise<s
 }
 
 async function startSnapshotter(
-  { shape, directory, config, logins, wrapper, logLevel, env = {} }: ServiceOptions,
+  { shape, directory, config, logins, agent, logLevel, env = {} }: ServiceOptions,
   resources: AsyncDisposableStack,
 ): Promise<Snapshotter> {
   const common = { directory, env, ...(logins === undefined ? {} : { logins }), ...(logLevel === undefined ? {} : { logLevel }) };
   if (shape === 'agent') {
-    const agent = program('agent', 'soci-snapshotter-grpc');
-    const [command, ...args] = [...wrapper, agent];
+    const [command = '', ...args] = agent;
     return await Snapshotter.start({ ...common, config, command: [command, ...args] });
   }
   const address = join(directory, 'registry-fetcher.sock');

@@ -3,6 +3,7 @@ export { Containerd, type ContainerdOptions } from './containerd.ts';
 export { Cri, type Login, type PullOptions, type TokenLogin } from './cri.ts';
 export { DelayLine, type DelayLineOptions } from './delay-line.ts';
 export { FaultProxy, type Fault, type SeenRequest } from './fault-proxy.ts';
+export type { KeptProcesses } from './kept-processes.ts';
 export { KubeApi, type AskOptions, type Grant, type KubeApiOptions } from './kube-api.ts';
 export type { KubeAnswer } from './kube-client.ts';
 export { missingKubePrograms } from './kube-programs.ts';

@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Child } from './child.ts';
+import { Child, waitFor } from './child.ts';
+import { keptProcesses, MARK, type KeptProcesses } from './kept-processes.ts';
 
 export interface SnapshotterOptions {
   /** Root, socket, configuration and log go below. */
@@ -20,8 +20,13 @@ export interface SnapshotterOptions {
 }
 
 const READY_MS = 20_000;
+const STOP_MS = 10_000;
+const POLL_MS = 5;
 
-/** A snapshotter process as systemd would start it: flags of the reference, a HOME of its own. */
+/**
+ * A snapshotter as systemd would start it: flags of the reference, a HOME of its own. It is two processes, a keeper and its service, which start each other
+ * again when they are killed: neither need be the one that was started here.
+ */
 export class Snapshotter implements AsyncDisposable {
   readonly address: string;
   readonly logPath: string;
@@ -68,32 +73,57 @@ export class Snapshotter implements AsyncDisposable {
     ];
     const child = new Child(program, [...before, ...flags], {
       logPath: this.logPath,
-      env: { HOME: this.home, DOCKER_CONFIG: undefined, DOCKER_AUTH_CONFIG: undefined, ...env },
+      env: { HOME: this.home, DOCKER_CONFIG: undefined, DOCKER_AUTH_CONFIG: undefined, ...env, [MARK]: directory },
     });
     this.#child = await child.ready(() => answers(this.address), READY_MS);
   }
 
+  /** The process that was started here; it may have been killed since, and others live. */
   get pid(): number {
     return this.#running.pid;
   }
 
+  /** Those that live now. */
+  processes(): KeptProcesses {
+    return keptProcesses(this.#options.directory);
+  }
+
+  /** Signals the keeper, as systemd does; it passes most signals on. */
   kill(signal: NodeJS.Signals): void {
-    this.#running.kill(signal);
+    send(this.processes().keepers, signal);
   }
 
-  /** Signals the service itself, the child of the launcher that this started; the launcher then ends as its child did. */
+  /** Signals the service alone: its keeper starts it again when it was not told to stop. */
   killService(signal: NodeJS.Signals): void {
-    const children = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8').trim().split(' ');
-    for (const child of children) process.kill(Number(child), signal);
+    send(this.processes().services, signal);
   }
 
-  /** @returns milliseconds until the process was gone */
-  exited(timeoutMs?: number): Promise<number> {
-    return this.#running.exited(timeoutMs);
+  /** Kills everything, so that nobody starts anybody again. Resolves when all are gone: the mount is dead by then, and the socket closed. */
+  async killAll(): Promise<void> {
+    const isGone = async (): Promise<boolean> => {
+      const { services, keepers } = this.processes();
+      send([...services, ...keepers], 'SIGKILL'); // in one go
+      return services.length + keepers.length === 0 && !(await answers(this.address));
+    };
+    await waitFor(isGone, { timeoutMs: STOP_MS, intervalMs: POLL_MS, what: 'a killed snapshotter to be gone' });
   }
 
+  /** Waits until no process of it is left. @returns milliseconds waited */
+  async exited(timeoutMs = STOP_MS): Promise<number> {
+    const begin = performance.now();
+    const isGone = (): boolean => {
+      const { services, keepers } = this.processes();
+      return services.length + keepers.length === 0;
+    };
+    await waitFor(isGone, { timeoutMs, intervalMs: POLL_MS, what: 'the snapshotter to end' });
+    return performance.now() - begin;
+  }
+
+  /** SIGTERM, and SIGKILL where that does not help in time. */
   async stop(): Promise<void> {
-    await this.#child?.stop();
+    this.kill('SIGTERM');
+    await this.exited().catch(() => this.killAll());
+    await this.#child?.stop(); // a wrapper
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -103,6 +133,16 @@ export class Snapshotter implements AsyncDisposable {
   get #running(): Child {
     if (this.#child === undefined) throw new Error('the snapshotter was not started');
     return this.#child;
+  }
+}
+
+function send(pids: readonly number[], signal: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // it went by itself
+    }
   }
 }
 
