@@ -30,7 +30,7 @@ export interface LazySnapshotsOptions {
   readonly progress: RestoreProgress;
   readonly log: Logger;
   /** Where lists of spans are fetched early. */
-  readonly prefetch?: Pick<Prefetch, 'start'> | undefined;
+  readonly prefetch?: Pick<Prefetch, 'start' | 'stop'> | undefined;
 }
 
 interface Mounted {
@@ -94,7 +94,7 @@ export class LazySnapshots implements LazyLayers {
   }
 
   remove(snapshotId: number): Promise<void> {
-    const { mounts, served, standing, directories, progress } = this.#options;
+    const { mounts, served, standing, directories, progress, prefetch } = this.#options;
     const directory = directories.fsPathOf(snapshotId);
     return this.#snapshots.run(String(snapshotId), never, async () => {
       const unmount = async (): Promise<void> => {
@@ -105,7 +105,8 @@ export class LazySnapshots implements LazyLayers {
       standing.adopt(directory);
       if (mounted === undefined) await unmount();
       else await this.#locks.run(String(mounted.slot), never, unmount);
-      await served.release(snapshotId);
+      const gone = await served.release(snapshotId);
+      if (gone !== undefined) prefetch?.stop(gone);
       progress.done(snapshotId);
     });
   }

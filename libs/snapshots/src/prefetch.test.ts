@@ -36,4 +36,23 @@ describe('Prefetch', () => {
     assert.equal(asked, 0);
     assert.match(lines.join(), /prefetch artifact cannot be used/);
   });
+
+  it('ends with the layer, without a word', async () => {
+    const { log, lines } = collectLogs();
+    const aborted = Promise.withResolvers<undefined>();
+    const readArtifact = (_: unknown, signal: AbortSignal): Promise<never> =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => {
+          aborted.resolve(undefined);
+          reject(signal.reason as Error);
+        });
+      });
+    await using prefetch = new Prefetch({ source: { readArtifact }, served: { prefetch: () => undefined }, log });
+    prefetch.start(IMAGE, NAMES, descriptor(10));
+    prefetch.stop('another');
+    prefetch.stop(NAMES.layerKey);
+    await aborted.promise;
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.doesNotMatch(lines.join(), /cannot be used/);
+  });
 });

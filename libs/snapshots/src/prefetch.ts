@@ -19,6 +19,8 @@ export class Prefetch implements AsyncDisposable {
   readonly #options: PrefetchOptions;
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<void>>();
+  /** By layer key. */
+  readonly #layers = new Map<string, { readonly stop: AbortController; tasks: number }>();
 
   constructor(options: PrefetchOptions) {
     this.#options = options;
@@ -26,13 +28,26 @@ export class Prefetch implements AsyncDisposable {
 
   /** @param artifact the list of spans, of the layer that was just mounted */
   start(image: LayerSource, names: LayerNames, artifact: Descriptor): void {
-    const task = this.#load(image, names, artifact)
+    const layer = this.#layers.get(names.layerKey) ?? { stop: new AbortController(), tasks: 0 };
+    this.#layers.set(names.layerKey, layer);
+    layer.tasks++;
+    const signal = AbortSignal.any([this.#stop.signal, layer.stop.signal]);
+    const task = this.#load(image, names, artifact, signal)
       .catch((error: unknown) => {
-        if (this.#stop.signal.aborted) return;
+        if (signal.aborted) return;
         this.#options.log.warn({ digest: artifact.digest, layerDigest: names.layerDigest, error }, 'prefetch artifact cannot be used');
       })
-      .finally(() => this.#running.delete(task));
+      .finally(() => {
+        this.#running.delete(task);
+        if (--layer.tasks === 0 && this.#layers.get(names.layerKey) === layer) this.#layers.delete(names.layerKey);
+      });
     this.#running.add(task);
+  }
+
+  /** The layer is not used any more. */
+  stop(layerKey: string): void {
+    this.#layers.get(layerKey)?.stop.abort(new Error('the layer is not used any more'));
+    this.#layers.delete(layerKey);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -40,11 +55,16 @@ export class Prefetch implements AsyncDisposable {
     await Promise.all(this.#running);
   }
 
-  async #load({ reference, namespaces }: LayerSource, { layerKey, layerDigest }: LayerNames, descriptor: Descriptor): Promise<void> {
+  async #load(
+    { reference, namespaces }: LayerSource,
+    { layerKey, layerDigest }: LayerNames,
+    descriptor: Descriptor,
+    stopped: AbortSignal,
+  ): Promise<void> {
     const { source, served, log } = this.#options;
     if (descriptor.size > MAX_PREFETCH_BYTES) throw new SnapshotError('INVALID_ARGUMENT', `prefetch artifact of ${descriptor.size} bytes`);
     log.info({ layerDigest }, `Loading prefetch artifact ${descriptor.digest}`);
-    const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(DEADLINE_MS)]);
+    const signal = AbortSignal.any([stopped, AbortSignal.timeout(DEADLINE_MS)]);
     const spans = mergeSpans(parsePrefetch(await source.readArtifact({ reference, namespaces, descriptor }, signal)));
     for (const { startSpan, endSpan } of spans) served.prefetch(layerKey, startSpan, endSpan);
     log.info({ layerDigest, spans: countSpans(spans) }, `Successfully loaded prefetch artifact with ${spans.length} span ranges`);

@@ -94,17 +94,18 @@ export class ServedLayers {
     });
   }
 
-  /** Ends the use of its layer by a snapshot whose mount is gone. */
-  async release(snapshotId: number): Promise<void> {
+  /** Ends the use of its layer by a snapshot whose mount is gone. @returns the key of the layer when it went with it */
+  async release(snapshotId: number): Promise<string | undefined> {
     const key = this.#keyOfUser.get(snapshotId);
-    if (key === undefined) return;
+    if (key === undefined) return undefined;
     this.#keyOfUser.delete(snapshotId);
-    await this.#locks.run(key, never, async () => {
+    return await this.#locks.run(key, never, async () => {
       const served = this.#served.get(key);
-      if (served === undefined || !served.users.delete(snapshotId) || served.users.size > 0) return;
+      if (served === undefined || !served.users.delete(snapshotId) || served.users.size > 0) return undefined;
       this.#served.delete(key);
       await this.#close(served);
       await this.#delete(key);
+      return key;
     });
   }
 
