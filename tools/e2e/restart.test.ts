@@ -37,10 +37,8 @@ describe('a snapshotter that is started again', () => {
       assert.equal(mounted, 2);
       await new Promise((resolve) => setTimeout(resolve, 1_500)); // what was read reaches the disk within a second
 
-      if (signal === 'SIGKILL') {
-        stack.snapshotter.killService(signal);
-        stack.snapshotter.kill(signal); // both, so that nobody starts the other again
-      } else stack.snapshotter.kill(signal);
+      if (signal === 'SIGKILL') await stack.snapshotter.killAll();
+      else stack.snapshotter.kill(signal);
       await stack.snapshotter.exited(10_000);
       await stack.registry.stop('SIGKILL');
       await stack.snapshotter.startAgain();

@@ -19,7 +19,7 @@ const LOG_BYTES = 12_000;
 const WITHOUT_RESEND = new URL('./without-resend.mjs', import.meta.url);
 
 /** As the unit of systemd has it: a node that is busy does not make readers wait longer for the next process. */
-const AS_A_UNIT = ['nice', '-n', '-10'];
+export const AS_A_UNIT = ['nice', '-n', '-10'];
 
 /** A node whose snapshotter is going to be killed. */
 export async function startNode({ credentials, owed }: Shape, more: StackOptions = {}): Promise<Stack> {

@@ -103,7 +103,7 @@ async function killWhileBusy(
   const begin = performance.now();
   if (random.chance(0.5)) await killService(stack);
   else {
-    await killAll(stack);
+    await stack.snapshotter.killAll();
     if (random.chance(0.5)) await killWhileStarting(stack, random);
     await stack.snapshotter.startAgain();
   }
@@ -116,30 +116,15 @@ async function killWhileBusy(
 }
 
 /** The service alone: its keeper starts it again. */
-async function killService(stack: Stack): Promise<void> {
-  const [pid, ...others] = await servicePids(stack);
-  assert.ok(pid !== undefined && others.length === 0, `services: ${[pid, ...others].join()}`);
-  process.kill(pid, 'SIGKILL');
+async function killService({ snapshotter }: Stack): Promise<void> {
+  const { services } = snapshotter.processes();
+  assert.equal(services.length, 1, `services: ${services.join()}`);
+  snapshotter.killService('SIGKILL');
   const isBack = async (): Promise<boolean> => {
-    const pids = await servicePids(stack);
-    return pids.length === 1 && pids[0] !== pid && (await isListening(stack.snapshotter.address));
+    const next = snapshotter.processes().services;
+    return next.length === 1 && next[0] !== services[0] && (await isListening(snapshotter.address));
   };
   await waitFor(isBack, { timeoutMs: MAX_START_MS, intervalMs: 20, what: 'the service to be started again' });
-}
-
-/** Service and keeper in one go, so that neither starts the other again. */
-async function killAll(stack: Stack): Promise<void> {
-  const pids = await servicePids(stack);
-  stack.snapshotter.kill('SIGKILL');
-  for (const pid of pids) process.kill(pid, 'SIGKILL');
-  await stack.snapshotter.exited();
-  await untilGone(stack);
-}
-
-/** A process that ends loses its arguments before its sockets. */
-async function untilGone(stack: Stack): Promise<void> {
-  const isGone = async (): Promise<boolean> => (await servicePids(stack)).length === 0 && !(await isListening(stack.snapshotter.address));
-  await waitFor(isGone, { timeoutMs: 10_000, what: 'the service to be gone' });
 }
 
 function isListening(address: string): Promise<boolean> {
@@ -154,20 +139,14 @@ async function killWhileStarting(stack: Stack, random: Random): Promise<void> {
     () => true,
     () => false, // it was killed before it was ready
   );
-  await waitFor(async () => (await servicePids(stack)).length > 0, { timeoutMs: 10_000, intervalMs: 5, what: 'the service to begin' });
+  await waitFor(() => stack.snapshotter.processes().services.length > 0, {
+    timeoutMs: 10_000,
+    intervalMs: 5,
+    what: 'the service to begin',
+  });
   await sleep(random.below(600));
-  await killAll(stack);
+  await stack.snapshotter.killAll();
   await started;
-}
-
-/** Processes of the service itself: not of its launcher, which has no arguments left. */
-async function servicePids({ snapshotter }: Stack): Promise<number[]> {
-  const pids: number[] = [];
-  for (const pid of (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name))) {
-    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (commandLine.includes('service.js') && commandLine.includes(snapshotter.address)) pids.push(Number(pid));
-  }
-  return pids;
 }
 
 /** Every snapshot that containerd lists, and every layer of every image it has, is there; lazy ones are mounted. @returns how many those are */
