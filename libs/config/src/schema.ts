@@ -132,6 +132,13 @@ export const configSchema = z.object({
   credential_plugins: z.object({ config_path: text(''), bin_dir: text('') }).prefault({}),
   admin: z.object({ address: text('/run/soci-snapshotter-grpc/admin.sock') }).prefault({}),
   registry_fetcher: z.object({ address: text('/run/soci-snapshotter-grpc/registry-fetcher.sock') }).prefault({}),
+  bus: z
+    .object({
+      servers: z.array(z.string().regex(/^tls:\/\/[^/@?#]+$/, 'expected tls://HOST:PORT')).default([]),
+      keys_dir: text('/etc/soci-snapshotter-grpc/bus'),
+      request_timeout_msec: milliseconds(2_000),
+    })
+    .prefault({}),
 });
 
 /** A parsed config.toml, spelled as the file spells it. */

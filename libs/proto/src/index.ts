@@ -11,6 +11,8 @@ export * as snapshots from './gen/vendor/containerd/services/snapshots/v1/snapsh
 export * as version from './gen/vendor/containerd/services/version/v1/version.ts';
 export * as cri from './gen/vendor/cri/runtime/v1/api.ts';
 export * as health from './gen/vendor/grpc/health/v1/health.ts';
+export * as bus from './gen/soci/bus/v1/bus.ts';
+export * as credentials from './gen/soci/credentials/v1/credentials.ts';
 export * as fetch from './gen/soci/fetch/v1/fetch.ts';
 export * as status from './gen/soci/status/v1/status.ts';
 export type { Descriptor } from './gen/vendor/containerd/types/descriptor.ts';
