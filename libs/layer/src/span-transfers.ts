@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '@soci/errors';
 import type { Logger } from '@soci/log';
 import type { BlobSource, FetchPriority } from './blob-source.ts';
@@ -42,6 +43,8 @@ export interface SpanTransfersOptions {
 
 /** Between two tries of a layer whose sources all failed, at most. */
 const MAX_PAUSE_MS = 2000;
+/** How much longer than a check the pause after it is: a process that has just started has readers to serve, and what one of them wants is checked at once. */
+const CHECK_PAUSE_FACTOR = 4;
 /** References of a layer that are tried for one request. */
 const MAX_SOURCES_TRIED = 4;
 
@@ -52,6 +55,8 @@ export class SpanTransfers implements AsyncDisposable {
   readonly #options: SpanTransfersOptions;
   readonly #pool = new SpanPool();
   readonly #running = new Set<Promise<void>>();
+  /** Ends with the last layer's checks. */
+  #checks: Promise<void> = Promise.resolve();
 
   constructor(options: SpanTransfersOptions) {
     this.#options = options;
@@ -98,9 +103,11 @@ export class SpanTransfers implements AsyncDisposable {
     }
   }
 
-  /** Checks, one after the other behind whatever else there is to do, what an unclean stop left. */
+  /** Checks what an unclean stop left: one layer after the other, behind whatever else there is to do. */
   startVerifying(served: ServedLayer): void {
-    this.#track(this.#verifyAll(served));
+    const checks = this.#checks.then(() => this.#verifyAll(served));
+    this.#checks = checks.catch(() => undefined); // told by the one who runs it
+    this.#track(checks);
   }
 
   /** Checks one span now: somebody waits for it. */
@@ -193,7 +200,10 @@ export class SpanTransfers implements AsyncDisposable {
     const { size } = spans.layer.suspects;
     for (const span of [...spans.layer.suspects]) {
       if (stop.signal.aborted) return;
-      if (spans.isSuspect(span)) await this.#verify(served, span);
+      if (!spans.isSuspect(span)) continue;
+      const begin = performance.now();
+      await this.#verify(served, span);
+      await sleep(CHECK_PAUSE_FACTOR * (performance.now() - begin), undefined, { signal: stop.signal, ref: false }).catch(() => undefined);
     }
     const durationMs = Math.round(performance.now() - started);
     log.info({ spans: size, kept: spans.layer.storedCount, durationMs }, 'layer data checked after an unclean stop');
