@@ -85,6 +85,28 @@ describe('against containerd', { skip: whyNot() }, () => {
     assert.equal(await reader.stat(descriptor.digest, signal), undefined);
   });
 
+  it('keeps what is cached until it is given up, and longer where somebody else has it', async (t) => {
+    const service = new ContainerdStore({ api: api() });
+    const blobs = ['cached', 'cached and kept', 'cached and labelled'].map((text) => {
+      const bytes = Buffer.from(text);
+      return { bytes, descriptor: { mediaType: 'application/octet-stream', digest: sha256Digest(bytes), size: bytes.length } };
+    });
+    const there = async (): Promise<readonly boolean[]> =>
+      Promise.all(blobs.map(async ({ descriptor }) => (await service.stat(descriptor.digest, signal)) !== undefined));
+    for (const { bytes, descriptor } of blobs) await service.write(descriptor, bytes, { cached: true }, signal);
+    await collectGarbage();
+    assert.deepEqual(await there(), [true, true, true]);
+
+    const cli = await leased(t);
+    const [, kept, labelled] = blobs;
+    await cli.write(kept!.descriptor, kept!.bytes, {}, signal);
+    await cli.label(labelled!.descriptor.digest, {}, signal);
+    for (const { descriptor } of blobs) await service.release(descriptor.digest, signal);
+    await service.release(sha256Digest(Buffer.from('never there')), signal);
+    await collectGarbage();
+    assert.deepEqual(await there(), [false, true, true]);
+  });
+
   async function collectGarbage(): Promise<void> {
     const { lease } = await api().leases.create({ id: 'gc', labels: {} }, { signal });
     await api().leases.delete({ id: lease?.id ?? '', sync: true }, { signal });

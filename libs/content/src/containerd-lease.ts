@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { hasCode } from '@soci/errors';
 import { fromContainerd, type ContainerdApi } from './containerd-api.ts';
 
 /** Keeps what is written under it from containerd's garbage collector. Disposing of it hands its contents over to whatever points at them by then. */
@@ -40,4 +41,14 @@ export async function openLease(
       }
     },
   };
+}
+
+/** Makes a lease that stays, unless it is there. @returns its id. @throws {ContentError} `UNAVAILABLE`, `STORE_BROKEN` */
+export async function ensureLease({ leases }: Pick<ContainerdApi, 'leases'>, id: string, signal: AbortSignal): Promise<string> {
+  try {
+    await leases.create({ id, labels: {} }, { signal });
+  } catch (cause) {
+    if (!hasCode(cause, 'ALREADY_EXISTS')) throw fromContainerd(`create lease ${id}`, cause, signal);
+  }
+  return id;
 }

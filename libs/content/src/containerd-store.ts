@@ -6,18 +6,21 @@ import type { Descriptor } from '@soci/image';
 import { content as api } from '@soci/proto';
 import { BlobCheck, splitDigest } from './blob-check.ts';
 import { callOptions, fromContainerd, type ContainerdApi } from './containerd-api.ts';
+import { ensureLease } from './containerd-lease.ts';
 import { ContentError } from './errors.ts';
 import { fileBlob } from './file-blob.ts';
 import { readWhole } from './read-whole.ts';
 import { rechunk } from './rechunk.ts';
-import type { BlobInfo, BlobReader, ListableStore, WriteOptions } from './store.ts';
+import type { BlobInfo, BlobReader, CachingStore, ListableStore, WriteOptions } from './store.ts';
 
 export interface ContainerdStoreOptions {
   readonly api: ContainerdApi;
-  /** Everything written goes into this lease. */
+  /** Everything written goes into this lease, save what is cached. */
   readonly leaseId?: string;
 }
 
+/** Holds what is cached, and nothing but that: with its lease alone a blob goes at the next garbage collection. */
+const CACHE_LEASE = 'soci-snapshotter-artifacts';
 const CONTENT_PLUGIN = 'type==io.containerd.content.v1,id==content';
 /** Each write is one round trip; containerd takes up to 16 MiB a message. */
 const WRITE_BYTES = 2 << 20;
@@ -25,12 +28,21 @@ const WRITE_BYTES = 2 << 20;
 const NO_DEADLINE = { deadlineMs: Infinity } as const;
 const ABORT_TIMEOUT_MS = 10_000;
 
+interface Ingest {
+  readonly ref: string;
+  readonly descriptor: Descriptor;
+  readonly content: Uint8Array | AsyncIterable<Uint8Array>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly leaseId: string | undefined;
+}
+
 /** containerd's content store, by its gRPC API. Blobs are read from containerd's own files where they can be reached. */
-export class ContainerdStore implements ListableStore {
+export class ContainerdStore implements ListableStore, CachingStore {
   readonly kind = 'containerd';
   readonly #api: ContainerdApi;
   readonly #leaseId: string | undefined;
   #root: Promise<string | undefined> | undefined;
+  #cacheLease: Promise<string> | undefined;
 
   constructor({ api: containerd, leaseId }: ContainerdStoreOptions) {
     this.#api = containerd;
@@ -69,20 +81,22 @@ export class ContainerdStore implements ListableStore {
   async write(
     descriptor: Descriptor,
     content: Uint8Array | AsyncIterable<Uint8Array>,
-    { labels = {} }: WriteOptions,
+    { labels = {}, cached = false }: WriteOptions,
     signal: AbortSignal,
   ): Promise<void> {
     const { digest } = descriptor;
     splitDigest(digest);
     const ref = `soci-${digest}-${randomBytes(6).toString('hex')}`;
+    const leaseId = cached ? await this.#leaseOfCache(signal) : this.#leaseId;
     try {
-      await this.#ingest(ref, descriptor, content, labels, signal);
+      await this.#ingest({ ref, descriptor, content, labels, leaseId }, signal);
     } catch (cause) {
       if (hasCode(cause, 'ALREADY_EXISTS')) {
         if (Object.keys(labels).length > 0) await this.label(digest, labels, signal);
         return;
       }
       await this.#abandon(ref);
+      this.#cacheLease = undefined; // somebody may have deleted it
       throw fromContainerd(`write ${digest}`, cause, signal);
     }
   }
@@ -92,7 +106,10 @@ export class ContainerdStore implements ListableStore {
     const info = api.Info.create({ digest, labels: { ...labels } });
     const paths = Object.keys(labels).map((key) => `labels.${key}`);
     try {
-      await this.#api.content.update({ info, updateMask: paths }, { signal });
+      if (this.#leaseId !== undefined)
+        await this.#api.leases.addResource({ id: this.#leaseId, resource: blobResource(digest) }, { signal });
+      if (paths.length === 0) await this.#api.content.info({ digest }, { signal });
+      else await this.#api.content.update({ info, updateMask: paths }, { signal });
     } catch (cause) {
       throw fromContainerd(`label ${digest}`, cause, signal);
     }
@@ -107,6 +124,15 @@ export class ContainerdStore implements ListableStore {
     }
   }
 
+  async release(digest: string, signal: AbortSignal): Promise<void> {
+    splitDigest(digest);
+    try {
+      await this.#api.leases.deleteResource({ id: CACHE_LEASE, resource: blobResource(digest) }, { signal });
+    } catch (cause) {
+      if (!hasCode(cause, 'NOT_FOUND')) throw fromContainerd(`release ${digest}`, cause, signal);
+    }
+  }
+
   async *list(signal: AbortSignal): AsyncGenerator<BlobInfo> {
     try {
       for await (const { info } of this.#api.content.list({ filters: [] }, { signal, ...NO_DEADLINE })) {
@@ -114,6 +140,15 @@ export class ContainerdStore implements ListableStore {
       }
     } catch (cause) {
       throw fromContainerd('list the content store', cause, signal);
+    }
+  }
+
+  async #leaseOfCache(signal: AbortSignal): Promise<string> {
+    try {
+      return await (this.#cacheLease ??= ensureLease(this.#api, CACHE_LEASE, signal));
+    } catch (cause) {
+      this.#cacheLease = undefined;
+      throw cause;
     }
   }
 
@@ -130,14 +165,8 @@ export class ContainerdStore implements ListableStore {
    * One ingest. containerd may answer the first message with an offset that is not zero: it has that much already, from another namespace.
    * The bytes are checked here as well, so that the error is the same as with any store.
    */
-  async #ingest(
-    ref: string,
-    { digest, size }: Descriptor,
-    content: Uint8Array | AsyncIterable<Uint8Array>,
-    labels: Readonly<Record<string, string>>,
-    signal: AbortSignal,
-  ): Promise<void> {
-    using call = this.#api.content.write({ ...callOptions(signal, this.#leaseId), ...NO_DEADLINE });
+  async #ingest({ ref, descriptor: { digest, size }, content, labels, leaseId }: Ingest, signal: AbortSignal): Promise<void> {
+    using call = this.#api.content.write({ ...callOptions(signal, leaseId), ...NO_DEADLINE });
     const exchange = async (request: Partial<api.WriteContentRequest>): Promise<api.WriteContentResponse> => {
       await call.send(api.WriteContentRequest.create({ ref, total: BigInt(size), expected: digest, ...request }));
       const response = await call.receive();
@@ -192,4 +221,8 @@ export class ContainerdStore implements ListableStore {
       return undefined; // a containerd that does not tell
     }
   }
+}
+
+function blobResource(digest: string): { readonly id: string; readonly type: string } {
+  return { id: digest, type: 'content' };
 }

@@ -7,4 +7,4 @@ export { fileBlob } from './file-blob.ts';
 export type { ImageRecord, ImageStore } from './image-store.ts';
 export { OciLayoutIndex } from './oci-layout-index.ts';
 export { OciLayoutStore } from './oci-layout-store.ts';
-export type { BlobInfo, BlobReader, ContentStore, ListableStore, WriteOptions } from './store.ts';
+export type { BlobInfo, BlobReader, CachingStore, ContentStore, ListableStore, WriteOptions } from './store.ts';

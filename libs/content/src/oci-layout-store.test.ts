@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -51,6 +51,60 @@ describe('OciLayoutStore on disk', () => {
     await utimes(join(root, 'ingest', 'old'), twoDaysAgo, twoDaysAgo);
     await new OciLayoutStore(root).write(manifest, bytes, {}, signal);
     assert.deepEqual(await readdir(join(root, 'ingest')), ['new']);
+  });
+
+  it('gives up what is cached, and nothing that somebody stored to stay', async (t) => {
+    const root = join(await makeTempDir(t), 'content');
+    const [service, cli] = [new OciLayoutStore(root), new OciLayoutStore(root)];
+    const isThere = async (): Promise<boolean> => (await service.stat(manifest.digest, signal)) !== undefined;
+    await service.release(manifest.digest, signal);
+
+    await service.write(manifest, bytes, { cached: true }, signal);
+    await service.release(manifest.digest, signal);
+    assert.equal(await isThere(), false);
+    assert.equal(await readFile(join(root, 'index.json'), 'utf8'), '{"schemaVersion":2,"manifests":[]}');
+
+    for (const keep of [() => cli.write(manifest, bytes, {}, signal), () => cli.label(manifest.digest, {}, signal)]) {
+      await service.write(manifest, bytes, { cached: true }, signal);
+      await keep();
+      await service.write(manifest, bytes, { cached: true }, signal);
+      await service.release(manifest.digest, signal);
+      assert.equal(await isThere(), true);
+      await cli.delete(manifest.digest, signal);
+    }
+    assert.deepEqual(await readdir(join(root, 'ingest')), []);
+  });
+
+  it('loses no blob that is stored to stay while it is given up', async (t) => {
+    const root = join(await makeTempDir(t), 'content');
+    const [service, cli] = [new OciLayoutStore(root), new OciLayoutStore(root)];
+    for (let round = 0; round < 100; round++) {
+      await service.write(manifest, bytes, { cached: true }, signal);
+      await Promise.all([service.release(manifest.digest, signal), cli.write(manifest, bytes, {}, signal)]);
+      assert.deepEqual(Buffer.from(await service.read(manifest.digest, bytes.length, signal)), bytes, String(round));
+      await service.release(manifest.digest, signal);
+      assert.notEqual(await service.stat(manifest.digest, signal), undefined, String(round));
+      await cli.delete(manifest.digest, signal);
+    }
+  });
+
+  it('ends what a process that was killed had begun to give up', async (t) => {
+    const root = join(await makeTempDir(t), 'content');
+    const other = Buffer.from('kept meanwhile');
+    const kept = { mediaType: 'application/octet-stream', digest: sha256Digest(other), size: other.length };
+    const moved = async (digest: string): Promise<void> =>
+      rename(join(root, 'blobs', digest.replace(':', '/')), join(root, 'ingest', `released-${digest.replace(':', '-')}-00`));
+    const store = new OciLayoutStore(root);
+    await store.write(manifest, bytes, { cached: true }, signal);
+    await store.write(kept, other, {}, signal);
+    await moved(manifest.digest);
+    await moved(kept.digest);
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 120_000 });
+    const next = new OciLayoutStore(root);
+    await next.release(sha256Digest(Buffer.from('nothing')), signal);
+    assert.equal(await next.stat(manifest.digest, signal), undefined);
+    assert.deepEqual(Buffer.from(await next.read(kept.digest, other.length, signal)), other);
+    assert.deepEqual(await readdir(join(root, 'ingest')), []);
   });
 
   it('notices a blob that was changed on disk', async (t) => {

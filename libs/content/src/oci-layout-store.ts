@@ -4,24 +4,24 @@ import { join } from 'node:path';
 import { hasCode, isNotFound } from '@soci/errors';
 import { isDigest, isIndexType, isManifestType, type Descriptor } from '@soci/image';
 import { BlobCheck, splitDigest } from './blob-check.ts';
+import { BLOB_MODE, CACHED_MODE, finishReleases, keepBlob, placeNew, releaseBlob } from './cached-blob.ts';
 import { ContentError } from './errors.ts';
 import { fileBlob, toContentError } from './file-blob.ts';
 import { OciLayoutIndex } from './oci-layout-index.ts';
 import { readWhole } from './read-whole.ts';
-import type { BlobInfo, BlobReader, ListableStore, WriteOptions } from './store.ts';
+import type { BlobInfo, BlobReader, CachingStore, ListableStore, WriteOptions } from './store.ts';
 
 const DIRECTORY_MODE = 0o700;
-const BLOB_MODE = 0o444;
 /** What a killed process left half written is taken away by a later one after this. */
 const STALE_INGEST_MS = 24 * 60 * 60 * 1_000;
 
 /**
  * Blobs in an OCI image layout on disk, as the Go tool keeps them: `blobs/<algorithm>/<hex>`, written under `ingest/` and moved when they are whole and checked.
- * Several processes may use one layout at a time. There are no labels: nothing collects garbage here.
+ * Several processes may use one layout at a time. There are no labels: nothing collects garbage here, and only what was written as cached is given up.
  *
  * @see https://github.com/opencontainers/image-spec/blob/main/image-layout.md
  */
-export class OciLayoutStore implements ListableStore {
+export class OciLayoutStore implements ListableStore, CachingStore {
   readonly kind = 'soci';
   readonly #root: string;
   readonly #index: OciLayoutIndex;
@@ -60,18 +60,19 @@ export class OciLayoutStore implements ListableStore {
   async write(
     descriptor: Descriptor,
     content: Uint8Array | AsyncIterable<Uint8Array>,
-    _options: WriteOptions,
+    { cached = false }: WriteOptions,
     signal: AbortSignal,
   ): Promise<void> {
     const { digest } = descriptor;
     const path = this.#pathOf(digest);
-    if ((await this.stat(digest, signal)) === undefined) {
+    const isThere = (await this.stat(digest, signal)) !== undefined && (cached || (await this.#keep(path)));
+    if (!isThere) {
       await (this.#prepared ??= this.#prepare());
-      const ingest = join(this.#root, 'ingest', `${splitDigest(digest).hex}_${randomBytes(8).toString('hex')}`);
+      const ingest = join(this.#ingests, `${splitDigest(digest).hex}_${randomBytes(8).toString('hex')}`);
       try {
-        await ingestFile(ingest, descriptor, content, signal);
+        await ingestFile(ingest, descriptor, content, cached ? CACHED_MODE : BLOB_MODE, signal);
         await mkdir(join(path, '..'), { recursive: true, mode: DIRECTORY_MODE });
-        await rename(ingest, path);
+        await (cached ? placeNew(ingest, path) : rename(ingest, path));
         await syncDirectory(join(path, '..'));
       } catch (cause) {
         await rm(ingest, { force: true });
@@ -83,7 +84,8 @@ export class OciLayoutStore implements ListableStore {
   }
 
   async label(digest: string, _labels: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void> {
-    if ((await this.stat(digest, signal)) === undefined) throw new ContentError('NOT_FOUND', `${digest}: not in ${this.#root}`);
+    signal.throwIfAborted();
+    if (!(await this.#keep(this.#pathOf(digest)))) throw new ContentError('NOT_FOUND', `${digest}: not in ${this.#root}`);
   }
 
   async delete(digest: string, signal: AbortSignal): Promise<void> {
@@ -93,6 +95,18 @@ export class OciLayoutStore implements ListableStore {
       await unlink(path);
     } catch (cause) {
       if (!isNotFound(cause)) throw toContentError(`delete ${path}`, cause);
+    }
+    await this.#index.remove(digest);
+  }
+
+  async release(digest: string, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const path = this.#pathOf(digest);
+    await (this.#prepared ??= this.#prepare());
+    try {
+      if (!(await releaseBlob(path, splitDigest(digest), this.#ingests))) return;
+    } catch (cause) {
+      throw toContentError(`release ${path}`, cause);
     }
     await this.#index.remove(digest);
   }
@@ -107,6 +121,18 @@ export class OciLayoutStore implements ListableStore {
     }
   }
 
+  async #keep(path: string): Promise<boolean> {
+    try {
+      return await keepBlob(path);
+    } catch (cause) {
+      throw toContentError(`keep ${path}`, cause);
+    }
+  }
+
+  get #ingests(): string {
+    return join(this.#root, 'ingest');
+  }
+
   #pathOf(digest: string): string {
     const { algorithm, hex } = splitDigest(digest);
     return join(this.#root, 'blobs', algorithm, hex);
@@ -114,9 +140,10 @@ export class OciLayoutStore implements ListableStore {
 
   async #prepare(): Promise<void> {
     try {
-      await mkdir(join(this.#root, 'ingest'), { recursive: true, mode: DIRECTORY_MODE });
+      await mkdir(this.#ingests, { recursive: true, mode: DIRECTORY_MODE });
       await this.#index.create();
-      await removeStaleIngests(join(this.#root, 'ingest'));
+      await finishReleases(this.#ingests, (digest) => this.#pathOf(digest));
+      await removeStaleIngests(this.#ingests);
     } catch (cause) {
       this.#prepared = undefined;
       throw toContentError(`prepare ${this.#root}`, cause);
@@ -128,6 +155,7 @@ async function ingestFile(
   path: string,
   { digest, size }: Descriptor,
   content: Uint8Array | AsyncIterable<Uint8Array>,
+  mode: number,
   signal: AbortSignal,
 ): Promise<void> {
   const check = new BlobCheck(digest, size);
@@ -138,7 +166,7 @@ async function ingestFile(
     await file.writeFile(chunk);
   }
   check.finish(size);
-  await file.chmod(BLOB_MODE);
+  await file.chmod(mode);
   await file.sync();
 }
 

@@ -39,10 +39,19 @@ export interface ContentStore {
    * @throws {ContentError} `DIGEST_MISMATCH`, `SIZE_MISMATCH` when the content is not what the descriptor says
    */
   write(descriptor: Descriptor, content: Uint8Array | AsyncIterable<Uint8Array>, options: WriteOptions, signal: AbortSignal): Promise<void>;
-  /** Adds labels to a blob (containerd's garbage collector goes by them); a store without a collector does nothing. @throws {ContentError} `NOT_FOUND` */
+  /**
+   * Adds labels to a blob (containerd's garbage collector goes by them), and makes one that was {@link WriteOptions.cached} stay.
+   * @throws {ContentError} `NOT_FOUND`
+   */
   label(digest: string, labels: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void>;
   /** One that is not there is no error. */
   delete(digest: string, signal: AbortSignal): Promise<void>;
+}
+
+/** A store for copies of what a registry has, too. */
+export interface CachingStore extends ContentStore {
+  /** Gives up a blob that was written as {@link WriteOptions.cached}, by whoever; nothing happens to one that somebody stored to stay, or that is not there. */
+  release(digest: string, signal: AbortSignal): Promise<void>;
 }
 
 /** A store whose blobs can be gone through, each once, in no particular order. */
@@ -51,5 +60,7 @@ export interface ListableStore extends ContentStore {
 }
 
 export interface WriteOptions {
+  /** The blob is a copy that can be fetched again: it may be deleted by `release`. Whoever writes or labels it otherwise makes it stay. */
+  readonly cached?: boolean;
   readonly labels?: Readonly<Record<string, string>>;
 }

@@ -75,7 +75,7 @@ async function reuse({ layer }: LayerToBuild, context: LayerContext, signal: Abo
   if (known === undefined) return undefined;
   const { digest, sizeBytes } = known;
   const info = await stores.blobs.stat(digest, signal);
-  if (info?.sizeBytes !== sizeBytes) return undefined;
+  if (info?.sizeBytes !== sizeBytes || !(await isKept(digest, context, signal))) return undefined;
   const inspectXattrs = settings.optimizations.includes('xattr');
   const wantBytes = settings.prefetchPaths.length > 0;
   if (!inspectXattrs && !wantBytes) return { digest, sizeBytes, reused: true, needsXattrs: undefined, bytes: undefined };
@@ -88,6 +88,17 @@ async function reuse({ layer }: LayerToBuild, context: LayerContext, signal: Abo
     tools.log.warn({ digest, layerDigest: layer.digest, error }, 'stored ztoc is not usable, building it again');
     await stores.blobs.delete(digest, signal);
     return undefined;
+  }
+}
+
+/** What is in the store as a copy of what a registry has goes with its image: from now on it stays. */
+async function isKept(digest: string, { stores }: LayerContext, signal: AbortSignal): Promise<boolean> {
+  try {
+    await stores.blobs.label(digest, {}, signal);
+    return true;
+  } catch (error) {
+    if (!hasCode(error, 'NOT_FOUND')) throw error;
+    return false;
   }
 }
 
