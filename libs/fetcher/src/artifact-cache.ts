@@ -1,5 +1,5 @@
 import { hasCode } from '@soci/errors';
-import type { ContentStore } from '@soci/content';
+import type { CachingStore } from '@soci/content';
 import type { Descriptor } from '@soci/image';
 import type { Logger } from '@soci/log';
 
@@ -12,23 +12,23 @@ const MAX_WAITING_BYTES = 64 << 20;
 interface Waiting {
   readonly descriptor: Descriptor;
   readonly pieces: readonly Uint8Array[];
-  readonly labels: Readonly<Record<string, string>>;
 }
 
 /**
- * Artifacts in the content store of `[content_store]`: asked first, filled later. A store that fails is no reason for a pull to fail.
+ * Artifacts in the content store of `[content_store]`: asked first, filled later, and emptied of what no image needs any more. A store that fails is no reason
+ * for a pull to fail.
  */
 export class ArtifactCache implements AsyncDisposable {
-  readonly #store: ContentStore;
+  readonly #store: CachingStore;
   readonly #log: Logger;
-  readonly #writing = new Set<Promise<void>>();
+  readonly #writing = new Set<{ readonly digest: string; readonly written: Promise<void> }>();
   readonly #stop = new AbortController();
   readonly #delayMs: number;
-  readonly #waiting: Waiting[] = [];
+  #waiting: readonly Waiting[] = [];
   #waitingBytes = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(store: ContentStore, log: Logger, delayMs = DELAY_MS) {
+  constructor(store: CachingStore, log: Logger, delayMs = DELAY_MS) {
     this.#store = store;
     this.#log = log;
     this.#delayMs = delayMs;
@@ -49,52 +49,60 @@ export class ArtifactCache implements AsyncDisposable {
    * Keeps a blob, in pieces that nobody changes any more; after a while, so that the container that is about to start has disk and processor
    * for itself.
    */
-  keep(descriptor: Descriptor, pieces: readonly Uint8Array[], labels: Readonly<Record<string, string>> = {}): void {
-    this.#waiting.push({ descriptor, pieces, labels });
+  keep(descriptor: Descriptor, pieces: readonly Uint8Array[]): void {
+    this.#waiting = [...this.#waiting, { descriptor, pieces }];
     this.#waitingBytes += descriptor.size;
     if (this.#waitingBytes > MAX_WAITING_BYTES) this.#writeWaiting();
     else this.#timer ??= setTimeout(() => this.#writeWaiting(), this.#delayMs).unref();
   }
 
+  /** Takes artifacts out of the store, unless somebody else has put them there to stay. @throws {ContentError} */
+  async release(digests: readonly string[], signal: AbortSignal): Promise<void> {
+    const released = new Set(digests);
+    this.#waiting = this.#waiting.filter(({ descriptor }) => !released.has(descriptor.digest));
+    this.#waitingBytes = this.#waiting.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
+    await Promise.all([...this.#writing].flatMap(({ digest, written }) => (released.has(digest) ? [written] : [])));
+    for (const digest of released) await this.#store.release(digest, signal);
+  }
+
   /** Settles when all that was to be kept is, or could not be. */
   async settled(): Promise<void> {
     this.#writeWaiting();
-    await Promise.all(this.#writing);
+    await this.#allWritten();
   }
 
   /** What was not written by now can be fetched again. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Error('content cache is closed'));
     clearTimeout(this.#timer);
-    await Promise.all(this.#writing);
+    await this.#allWritten();
+  }
+
+  async #allWritten(): Promise<void> {
+    await Promise.all([...this.#writing].map(({ written }) => written));
   }
 
   #writeWaiting(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#waitingBytes = 0;
-    for (const artifact of this.#waiting.splice(0)) this.#write(artifact);
+    const all = this.#waiting;
+    this.#waiting = [];
+    for (const artifact of all) this.#write(artifact);
   }
 
-  #write({ descriptor, pieces, labels }: Waiting): void {
+  #write({ descriptor, pieces }: Waiting): void {
     const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(WRITE_TIMEOUT_MS)]);
-    const writing = this.#store
-      .write(descriptor, inTurn(pieces), { labels }, signal)
+    const written = this.#store
+      .write(descriptor, inTurn(pieces), { cached: true }, signal)
       .catch((error: unknown) => {
         if (!this.#stop.signal.aborted)
           this.#log.warn({ digest: descriptor.digest, error }, 'artifact cannot be kept in the content store');
       })
-      .finally(() => this.#writing.delete(writing));
-    this.#writing.add(writing);
+      .finally(() => this.#writing.delete(entry));
+    const entry = { digest: descriptor.digest, written };
+    this.#writing.add(entry);
   }
-}
-
-/** Labels by which containerd's garbage collector keeps an index, and with it the blobs it lists. */
-export function keepLabels(blobs: readonly Descriptor[], now: Date): Record<string, string> {
-  return {
-    'containerd.io/gc.root': now.toISOString(),
-    ...Object.fromEntries(blobs.map(({ digest }, i) => [`containerd.io/gc.ref.content.ztoc.${i}`, digest])),
-  };
 }
 
 async function* inTurn(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {

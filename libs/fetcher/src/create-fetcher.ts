@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { SnapshotterConfig } from '@soci/config';
-import { ContainerdStore, containerdApi, OciLayoutStore, type ContentStore } from '@soci/content';
+import { ContainerdStore, containerdApi, OciLayoutStore, type CachingStore } from '@soci/content';
 import type { CredentialSource } from '@soci/keychain';
 import type { Logger } from '@soci/log';
 import { openChannel } from '@soci/rpc';
@@ -10,7 +10,7 @@ import { RegistryImageFetcher, type RegistryImageFetcherOptions } from './regist
 
 export interface CreateFetcherOptions {
   readonly config: SnapshotterConfig;
-  /** State folder; artifacts are kept in `content/` below it when `[content_store] type` is `soci`. */
+  /** State folder; artifacts are kept, beside those of the command line, in `content/` below it when `[content_store] type` is `soci`. */
   readonly root: string;
   /** Of the service: `HTTPS_PROXY` and its like. */
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -73,7 +73,7 @@ export function createFetcher({ config, root, env, userAgent, log, credentials, 
   return { fetcher, registry, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 }
 
-function openStore({ contentStore }: SnapshotterConfig, root: string, resources: AsyncDisposableStack): ContentStore {
+function openStore({ contentStore }: SnapshotterConfig, root: string, resources: AsyncDisposableStack): CachingStore {
   if (contentStore.type === 'soci') return new OciLayoutStore(join(root, 'content'));
   const channel = resources.use(
     openChannel({ address: contentStore.containerdAddress, headers: { 'containerd-namespace': CRI_NAMESPACE } }),

@@ -1,6 +1,7 @@
 import { fetch as api } from '@soci/proto';
 import { implement, type ServiceImplementation } from '@soci/rpc';
 import { changesOf } from './changes-of.ts';
+import { FetcherError } from './errors.ts';
 import type { ImageFetcher, ResolveImageRequest } from './image-fetcher.ts';
 import { joinPieces } from './join-pieces.ts';
 import type { ImageDocuments } from './resolved-image.ts';
@@ -8,6 +9,7 @@ import {
   fromWireDescriptor,
   fromWireImage,
   fromWirePriority,
+  MAX_RELEASED,
   toFailure,
   toNumber,
   toWireDescriptor,
@@ -64,6 +66,12 @@ export function fetchService(fetcher: ServableFetcher, stopping?: AbortSignal): 
     findNamespaces: async ({ references }, { signal }) => {
       const found = await fetcher.findNamespaces(references, signal);
       return { images: references.map((reference, i) => toWireImage({ reference, namespaces: found[i] ?? [] })) };
+    },
+    releaseArtifacts: async ({ digests }, { signal }) => {
+      if (digests.length > MAX_RELEASED)
+        throw new FetcherError('REQUEST_INVALID', `${digests.length} artifacts are too many for one message`);
+      await fetcher.releaseArtifacts(digests, signal);
+      return {};
     },
     async *watchChanges(_request, { signal }) {
       const until = stopping === undefined ? signal : AbortSignal.any([signal, stopping]);

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { type ContentStore, OciLayoutStore } from '@soci/content';
+import { type CachingStore, OciLayoutStore } from '@soci/content';
 import { encodeSociIndex } from '@soci/index';
 import { collectLogs } from '@soci/log';
 import { RegistryClient } from '@soci/registry';
@@ -37,7 +37,7 @@ interface Rig {
 
 type Side = 'in process' | 'over a socket';
 
-async function rig(t: TestContext, side: Side, store?: ContentStore): Promise<Rig> {
+async function rig(t: TestContext, side: Side, store?: CachingStore): Promise<Rig> {
   const registry = await startRegistry(t);
   const { log, lines } = collectLogs();
   const client = new RegistryClient({
@@ -238,6 +238,35 @@ for (const side of ['in process', 'over a socket'] as const) {
 }
 
 describe('RegistryImageFetcher', () => {
+  for (const side of ['in process', 'over a socket'] as const) {
+    it(`keeps artifacts until they are released: ${side}`, async (t) => {
+      const folder = await mkdtemp(join(tmpdir(), 'soci-content-'));
+      t.after(() => rm(folder, { recursive: true, force: true }));
+      const store = new OciLayoutStore(folder);
+      const it = await rig(t, side, store);
+      const index = it.index('v2');
+      const image = it.image({ 'com.amazon.soci.index-digest': index.digest });
+      const reference = `${it.registry.host}/app:1`;
+      const pull = async (): Promise<void> => {
+        await it.fetcher.resolveImage(it.request(image.digest), signal);
+        await it.fetcher.readArtifact({ reference, namespaces: [], descriptor: { digest: it.ztocDigest, size: it.ztoc.length } }, signal);
+      };
+      const listed = async (): Promise<readonly string[]> => (await Array.fromAsync(store.list(signal))).map(({ digest }) => digest).sort();
+
+      await pull();
+      await it.origin.settled();
+      assert.deepEqual(await listed(), [index.digest, it.ztocDigest].sort());
+      await it.fetcher.releaseArtifacts([it.ztocDigest], signal);
+      assert.deepEqual(await listed(), [index.digest]);
+      await store.label(index.digest, {}, signal); // somebody else needs it
+      await pull();
+      await it.fetcher.releaseArtifacts([it.ztocDigest, index.digest, it.layerDigest], signal); // not written yet
+      await it.origin.settled();
+      assert.deepEqual(await listed(), [index.digest]);
+      await assert.rejects(it.fetcher.releaseArtifacts(['sha256:../../x'], signal));
+    });
+  }
+
   it('looks into the content store first, and keeps there what it fetched', async (t) => {
     const folder = await mkdtemp(join(tmpdir(), 'soci-content-'));
     t.after(() => rm(folder, { recursive: true, force: true }));

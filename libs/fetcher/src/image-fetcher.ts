@@ -55,6 +55,12 @@ export interface ImageFetcher extends BlobSource {
   /** Which Kubernetes namespaces have pulled these references, as far as is remembered: a list for each, in their order. */
   findNamespaces(references: readonly string[], signal: AbortSignal): Promise<readonly (readonly string[])[]>;
 
+  /**
+   * No layer or image here needs these artifacts any more: copies of them are not kept, save those that somebody else has stored. Unknown ones are no error.
+   * Whoever needs one after all gets it from its registry.
+   */
+  releaseArtifacts(digests: readonly string[], signal: AbortSignal): Promise<void>;
+
   /** Calls back, until disposed of, when credentials for registries changed, and when a fetcher in another process was out of reach and is back. */
   onChange(listener: (change: BlobSourceChange) => void): Disposable;
 }

@@ -1,4 +1,4 @@
-import type { ContentStore } from '@soci/content';
+import type { CachingStore } from '@soci/content';
 import {
   isDigest,
   type Descriptor,
@@ -14,7 +14,7 @@ import type { CredentialSource } from '@soci/keychain';
 import { type BlobRequest, type BlobSourceChange, Turnstile } from '@soci/layer';
 import type { Logger } from '@soci/log';
 import type { RegistryReader } from '@soci/registry';
-import { ArtifactCache, keepLabels } from './artifact-cache.ts';
+import { ArtifactCache } from './artifact-cache.ts';
 import { checkedArtifact } from './checked-artifact.ts';
 import { type ImageHostsOf, toBlobSourceChange } from './credential-change.ts';
 import { FetcherError } from './errors.ts';
@@ -34,9 +34,8 @@ export interface RegistryImageFetcherOptions {
   readonly namespacesOf?: (reference: ImageReference, pulls: CountedPulls) => readonly string[];
   /** Where registries have mirrors; by default none has. */
   readonly imageHostsOf?: ImageHostsOf;
-  /** Where artifacts are looked for first and kept. */
-  readonly store?: ContentStore;
-  readonly now?: () => Date;
+  /** Where artifacts are looked for first, and kept for as long as they are used. */
+  readonly store?: CachingStore;
 }
 
 /** zTOCs and other artifacts fetched at the same time. */
@@ -59,15 +58,13 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
   readonly #options: RegistryImageFetcherOptions;
   readonly #log: Logger;
   readonly #cache: ArtifactCache | undefined;
-  readonly #now: () => Date;
   readonly #artifacts = new Turnstile(MAX_PARALLEL_ARTIFACTS);
 
   constructor(options: RegistryImageFetcherOptions) {
-    const { log, store, now = () => new Date() } = options;
+    const { log, store } = options;
     this.#options = options;
     this.#log = log;
     this.#cache = store === undefined ? undefined : new ArtifactCache(store, log);
-    this.#now = now;
   }
 
   async resolveImage(request: ResolveImageRequest, signal: AbortSignal): Promise<ResolvedImage> {
@@ -114,6 +111,12 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
 
   findNamespaces(references: readonly string[]): Promise<readonly (readonly string[])[]> {
     return Promise.try(() => references.map((reference) => this.#options.namespacesOf?.(toReference(reference), 'succeeded') ?? []));
+  }
+
+  async releaseArtifacts(digests: readonly string[], signal: AbortSignal): Promise<void> {
+    const wrong = digests.find((digest) => !isDigest(digest));
+    if (wrong !== undefined) throw new FetcherError('REQUEST_INVALID', `artifact ${wrong.slice(0, 100)}: no such digest`);
+    await this.#cache?.release(digests, signal);
   }
 
   onChange(listener: (change: BlobSourceChange) => void): Disposable {
@@ -196,8 +199,8 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
     const cached = await this.#cache?.read(digest, MAX_MANIFEST_BYTES, signal);
     if (cached !== undefined) return { descriptor: { mediaType: MEDIA_TYPE.ociManifest, digest, size: cached.length }, bytes: cached };
     const index = await registry.fetchManifest(reference, digest, signal);
-    const { blobs } = parsed('INDEX_INVALID', index.descriptor, () => parseSociIndex(index.bytes));
-    this.#cache?.keep({ ...index.descriptor, mediaType: MEDIA_TYPE.ociManifest }, [index.bytes], keepLabels(blobs, this.#now()));
+    parsed('INDEX_INVALID', index.descriptor, () => parseSociIndex(index.bytes));
+    this.#cache?.keep({ ...index.descriptor, mediaType: MEDIA_TYPE.ociManifest }, [index.bytes]);
     return index;
   }
 }

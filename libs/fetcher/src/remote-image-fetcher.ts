@@ -6,7 +6,7 @@ import { FetcherError } from './errors.ts';
 import type { ArtifactRequest, ImageFetcher, ResolvedImage, ResolveImageRequest } from './image-fetcher.ts';
 import { toResolvedImage } from './resolved-image.ts';
 import { RemoteChanges } from './remote-changes.ts';
-import { fromFailure, fromWireDescriptor, fromWireOrigin, toWireDescriptor, toWireImage, toWirePriority } from './wire.ts';
+import { fromFailure, fromWireDescriptor, fromWireOrigin, MAX_RELEASED, toWireDescriptor, toWireImage, toWirePriority } from './wire.ts';
 
 /** A zTOC of hundreds of megabytes over a slow line takes its time; whoever asks has a deadline of his own. */
 const NO_DEADLINE = { deadlineMs: Infinity } as const;
@@ -77,6 +77,13 @@ export class RemoteImageFetcher implements ImageFetcher {
     const { images } = await reached(signal, () => this.#client.findNamespaces({ references: [...references] }, { signal }));
     if (images.length !== references.length) throw new FetcherError('PROTOCOL', 'registry fetcher: answer about other images');
     return images.map(({ namespaces }) => namespaces);
+  }
+
+  async releaseArtifacts(digests: readonly string[], signal: AbortSignal): Promise<void> {
+    for (let at = 0; at < digests.length; at += MAX_RELEASED) {
+      const some = digests.slice(at, at + MAX_RELEASED);
+      await reached(signal, () => this.#client.releaseArtifacts({ digests: some }, { signal }));
+    }
   }
 
   onChange(listener: (change: BlobSourceChange) => void): Disposable {

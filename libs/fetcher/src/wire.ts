@@ -5,6 +5,9 @@ import { fetch as api } from '@soci/proto';
 import { FetcherError, fetcherErrorCode, toFetcherErrorCode } from './errors.ts';
 import type { IndexOrigin, PulledImage } from './image-fetcher.ts';
 
+/** Artifacts that one message releases at most. */
+export const MAX_RELEASED = 10_000;
+
 export function toWireImage({ reference, namespaces }: { readonly reference: string; readonly namespaces?: readonly string[] }): api.Image {
   return { reference, namespaces: [...(namespaces ?? [])] };
 }

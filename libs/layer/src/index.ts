@@ -1,3 +1,4 @@
+export type { ArtifactUses } from './artifact-uses.ts';
 export { type BackgroundFillOptions } from './background-fill.ts';
 export type { BlobRequest, BlobSource, BlobSourceChange, FetchPriority } from './blob-source.ts';
 export { compactDatabase } from './compact-database.ts';

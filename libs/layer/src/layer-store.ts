@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { isNotFound } from '@soci/errors';
 import type { Logger } from '@soci/log';
+import { ARTIFACT_USES_SCHEMA, ArtifactUses } from './artifact-uses.ts';
 import { compactDatabase } from './compact-database.ts';
 import type { LayerSource } from './layer-source.ts';
 import { LayerError } from './errors.ts';
@@ -29,6 +30,8 @@ export interface LayerStoreOptions {
   readonly log: Logger;
   /** How often data and maps are flushed. */
   readonly flushMs?: number;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
 }
 
 const FLUSH_MS = 1000;
@@ -52,6 +55,7 @@ const SCHEMA = `
     UNIQUE (layer, reference)
   ) STRICT;
   CREATE INDEX IF NOT EXISTS sources_by_reference ON sources (reference);
+  ${ARTIFACT_USES_SCHEMA}
 `;
 
 /**
@@ -59,6 +63,8 @@ const SCHEMA = `
  * which each layer can be read. Survives a kill at any time; a power failure may forget the last slots, when no FUSE mount is left that knows them.
  */
 export class LayerStore implements AsyncDisposable {
+  /** What was fetched for the layers and images here. */
+  readonly artifacts: ArtifactUses;
   readonly #root: string;
   readonly #log: Logger;
   readonly #db: DatabaseSync;
@@ -70,10 +76,11 @@ export class LayerStore implements AsyncDisposable {
   readonly #unflushed = new Set<string>();
   #clearing: Promise<void> = Promise.resolve();
 
-  private constructor({ root, log, flushMs = FLUSH_MS }: LayerStoreOptions, db: DatabaseSync) {
+  private constructor({ root, log, flushMs = FLUSH_MS, now = Date.now }: LayerStoreOptions, db: DatabaseSync) {
     this.#root = root;
     this.#log = log;
     this.#db = db;
+    this.artifacts = new ArtifactUses(db, now);
     this.#flusher = setInterval(() => this.#flushSoon(), flushMs).unref();
   }
 
@@ -196,6 +203,7 @@ export class LayerStore implements AsyncDisposable {
   /** An image was removed: its layers are not asked for through it any more. */
   removeReference(reference: string): void {
     this.#db.prepare('DELETE FROM sources WHERE reference = ?').run(reference);
+    this.artifacts.end(reference);
   }
 
   /**
@@ -241,6 +249,7 @@ export class LayerStore implements AsyncDisposable {
     const { folder } = this.paths(key);
     for (const table of ['slots', 'prepared']) this.#db.prepare(`DELETE FROM ${table} WHERE layer = ?`).run(key);
     this.#forgetSources(digestOfKey(key));
+    this.artifacts.end(key);
     const trash = join(this.#root, 'trash', randomUUID());
     try {
       await rename(folder, trash);

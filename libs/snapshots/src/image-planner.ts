@@ -24,6 +24,7 @@ export interface ImageSource extends BlobSource {
   ): Promise<{
     readonly manifest: Manifest;
     readonly index: SociIndex;
+    readonly indexDescriptor?: Pick<Descriptor, 'digest'>;
     /** Kubernetes namespaces that pull it, where pulls are seen. */
     readonly namespaces?: readonly string[];
   }>;
@@ -34,13 +35,16 @@ export interface ImageSource extends BlobSource {
     signal: AbortSignal,
   ): Promise<Uint8Array<ArrayBuffer>>;
 
+  /** Artifacts that nobody here needs any more are not kept. Left out where none are. */
+  releaseArtifacts?(digests: readonly string[], signal: AbortSignal): Promise<void>;
+
   /** Which Kubernetes namespaces pulled these references so far: a list for each, in their order. Left out where pulls are not seen. */
   findNamespaces?(references: readonly string[], signal: AbortSignal): Promise<readonly (readonly string[])[]>;
 }
 
 export interface LazyImagePlannerOptions {
   readonly source: ImageSource;
-  readonly store: Pick<LayerStore, 'addSource' | 'isPrepared'>;
+  readonly store: Pick<LayerStore, 'addSource' | 'isPrepared' | 'artifacts'>;
   readonly preparer: Pick<LayerPreparer, 'begin' | 'prepare' | 'prepareWhole'>;
   readonly pullModes: { readonly sociV1: boolean; readonly sociV2: boolean };
   /** How long an image is waited for whose credentials are not ready yet. */
@@ -85,10 +89,11 @@ export class LazyImagePlanner implements ImagePlanner {
 
   async #plan(image: ImageRequest, signal: AbortSignal): Promise<ImagePlan> {
     const { reference, manifestDigest, indexDigest } = image;
-    const { source: registries, preparer, pullModes } = this.#options;
+    const { source: registries, store, preparer, pullModes } = this.#options;
     preparer.begin();
     const request = { reference, namespaces: [], manifestDigest, pullModes, ...(indexDigest === undefined ? {} : { indexDigest }) };
-    const { manifest, index, namespaces = [] } = await registries.resolveImage(request, signal);
+    const { manifest, index, indexDescriptor, namespaces = [] } = await registries.resolveImage(request, signal);
+    if (indexDescriptor !== undefined) store.artifacts.note(indexDescriptor.digest, reference);
     const source: LayerSource = { reference, repository: parseReference(reference).name, namespaces };
     return { kind: 'lazy', layers: await this.#prepareTwice(source, manifest.layers, index, signal), prefetch: index.prefetch, source };
   }
@@ -120,7 +125,7 @@ export class LazyImagePlanner implements ImagePlanner {
     const either = AbortSignal.any([signal, failed.signal]);
     const artifacts = new EarlyArtifacts(image, source, either);
     try {
-      for (const layer of layers) this.#startFetch(artifacts, layer, index.ztocs.get(layer.digest));
+      for (const layer of layers) this.#startFetch(artifacts, layer, index);
       const prepared: LayerNames[] = [];
       for (const layer of layers) {
         const lowers = prepared.map((names) => names.layerKey).reverse();
@@ -134,8 +139,14 @@ export class LazyImagePlanner implements ImagePlanner {
     }
   }
 
-  #startFetch(artifacts: EarlyArtifacts, layer: Descriptor, ztoc: ZtocEntry | undefined): void {
-    if (this.#options.store.isPrepared(layerKey(layer.digest, ztoc?.descriptor.digest))) return;
+  #startFetch(artifacts: EarlyArtifacts, layer: Descriptor, { ztocs, prefetch }: SociIndex): void {
+    const { store } = this.#options;
+    const ztoc = ztocs.get(layer.digest);
+    const key = layerKey(layer.digest, ztoc?.descriptor.digest);
+    for (const artifact of [ztoc?.descriptor, prefetch.get(layer.digest)]) {
+      if (artifact !== undefined) store.artifacts.note(artifact.digest, key);
+    }
+    if (store.isPrepared(key)) return;
     if (ztoc === undefined) artifacts.startLayer(layer);
     else artifacts.startZtoc(ztoc.descriptor);
   }

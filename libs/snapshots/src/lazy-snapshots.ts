@@ -16,6 +16,7 @@ import type { ServedLayers } from './served-layers.ts';
 import type { SnapshotRecord } from './snapshot.ts';
 import type { SnapshotDirectories } from './snapshot-directories.ts';
 import type { StandingMounts } from './standing-mounts.ts';
+import type { UnusedArtifacts } from './unused-artifacts.ts';
 
 export interface LazySnapshotsOptions {
   readonly decisions: ImageDecisions;
@@ -28,6 +29,7 @@ export interface LazySnapshotsOptions {
   /** What an earlier process has left mounted. */
   readonly standing: StandingMounts;
   readonly progress: RestoreProgress;
+  readonly unused: Pick<UnusedArtifacts, 'release'>;
   readonly log: Logger;
   /** Where lists of spans are fetched early. */
   readonly prefetch?: Pick<Prefetch, 'start' | 'stop'> | undefined;
@@ -138,12 +140,13 @@ export class LazySnapshots implements LazyLayers {
   }
 
   async cleanup(signal: AbortSignal): Promise<void> {
-    const { served, store, metadata, decisions } = this.#options;
+    const { served, store, metadata, decisions, unused } = this.#options;
     const idle = await served.idleKeys(MAX_UNUSED_MS);
     signal.throwIfAborted();
     // A snapshot that could not be restored uses its layer all the same.
     const used = metadata.list().flatMap(({ labels }) => namesOfLabels(labels, store)?.layerKey ?? []);
     await served.deleteUnused(new Set(used), idle);
+    unused.release();
     store.compact();
     decisions.compact();
   }

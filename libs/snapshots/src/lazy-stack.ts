@@ -18,6 +18,7 @@ import { ServedLayers } from './served-layers.ts';
 import { startServing, type LazyMode, type StartedServing } from './start-serving.ts';
 import type { SnapshotDirectories } from './snapshot-directories.ts';
 import { StandingMounts } from './standing-mounts.ts';
+import { UnusedArtifacts } from './unused-artifacts.ts';
 
 export interface LazyStackOptions {
   /** The service's state root; `layers` and `fuse` below it are this stack's. */
@@ -75,11 +76,12 @@ export async function openLazyStack(options: LazyStackOptions, signal: AbortSign
   resources.defer(() => served.close());
   const prefetch = config.prefetch.enable ? resources.use(new Prefetch({ source: options.source, served, log })) : undefined;
   resources.use(new PullNamespaces({ source: options.source, store, log }));
+  const unused = resources.use(new UnusedArtifacts({ source: options.source, artifacts: store.artifacts, log }));
   resources.use(started.threads); // ended first: they read the files that are closed then
   const standing = await StandingMounts.read({ mounts, root, fuse: started.resumed }, directories.path);
   const planner = started.mode.mode === 'plain' ? plainPlanner(started.mode.reason) : lazyPlanner(options, store, preparer);
   const decisions = new ImageDecisions({ planner, timeoutMs: config.mountTimeoutSec * 1000, decided });
-  const layers = new LazySnapshots({ decisions, served, mounts, store, metadata, directories, standing, progress, log, prefetch });
+  const layers = new LazySnapshots({ decisions, served, mounts, store, metadata, directories, standing, progress, unused, log, prefetch });
   const opened = resources.move();
   return {
     layers,
