@@ -9,6 +9,7 @@ export type { KubeAnswer } from './kube-client.ts';
 export { missingKubePrograms } from './kube-programs.ts';
 export { KubeStandIn, type KubeStandInOptions } from './kube-stand-in.ts';
 export { Kubelet, type KubeletOptions } from './kubelet.ts';
+export { Nats, type NatsOptions } from './nats.ts';
 export { freePort } from './ports.ts';
 export { Snapshotter, type SnapshotterOptions } from './snapshotter.ts';
 export { Registry, type RegistryOptions, type Served } from './registry.ts';
