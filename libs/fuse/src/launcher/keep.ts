@@ -25,7 +25,7 @@ const RESTART_SIGNAL = 'SIGUSR2';
 export async function keep(options: LaunchOptions): Promise<void> {
   process.title = options.title;
   const told = parseKept(process.env);
-  const adopts = told?.adopted !== undefined && process.channel !== undefined ? told : undefined;
+  const adopts = told?.adopted === undefined ? undefined : told; // also of a service that has ended since: what it had is here
   const keeper = new Keeper(options, Kept.inherit(process.env, options.device ?? DEVICE, adopts), adopts);
   const { code, signal } = await keeper.run();
   if (process.connected) process.disconnect();

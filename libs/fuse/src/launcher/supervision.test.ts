@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { KEPT_VARIABLE, layOut, parseKept } from './kept.ts';
+import { KEPT_VARIABLE, type KeptNumbers, layOut, parseKept } from './kept.ts';
 import { RestartDelay } from './restart-delay.ts';
 import { formatSession, isMounted, readSession } from './session.ts';
 
 /** Runs a service under a keeper without a device, until the keeper ends. Each life of the service writes what it wants to the file in `$OUT`. */
-async function run(t: TestContext, service: string) {
+async function run(t: TestContext, service: string, kept?: KeptNumbers) {
   const directory = mkdtempSync(join(tmpdir(), 'soci-supervision-'));
   t.after(() => rmSync(directory, { recursive: true }));
   const [main, start, out] = [join(directory, 'service.mjs'), join(directory, 'start.ts'), join(directory, 'out')];
@@ -19,7 +19,10 @@ async function run(t: TestContext, service: string) {
   const keep = fileURLToPath(new URL('./keep.ts', import.meta.url));
   const options = { main, args: [], title: 'soci-supervision', device: '/no/such/device' };
   writeFileSync(start, `import { keep } from ${JSON.stringify(keep)}; await keep(${JSON.stringify(options)});`);
-  const keeper = spawn(process.execPath, [start], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, OUT: out } });
+  const book = openSync(out, 'r+');
+  t.after(() => closeSync(book));
+  const environment = { ...process.env, OUT: out, ...(kept && { [KEPT_VARIABLE]: JSON.stringify(kept) }) };
+  const keeper = spawn(process.execPath, [start], { stdio: ['ignore', 'ignore', 'pipe', book], env: environment });
   t.after(() => keeper.kill('SIGTERM'));
   let log = '';
   keeper.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()));
@@ -78,6 +81,20 @@ describe('the supervision of a service', () => {
       out,
       /^undefined:.*no descriptor;null:descriptor [0-9]+ is no memory;\.\.\/x:.*no name.*;book:held;\{"names":\["book"\],"restarts":1,"same":true\}$/,
     );
+  });
+});
+
+describe('a keeper that a service started', () => {
+  it('has all of it also when the service ended before it could say a word', async (t) => {
+    const kept: KeptNumbers = { keeper: [], restarts: 4, sockets: 0, memory: { book: 3 }, adopted: 1 };
+    const { end, out } = await run(
+      t,
+      `const { memory, restarts } = JSON.parse(process.env.${KEPT_VARIABLE});
+       const same = fs.fstatSync(memory.book).ino === fs.statSync(process.env.OUT).ino;
+       fs.appendFileSync(process.env.OUT, JSON.stringify({ restarts, same }));`,
+      kept,
+    );
+    assert.deepEqual([end, out], [0, '{"restarts":5,"same":true}']);
   });
 });
 
