@@ -8,7 +8,8 @@ function run(steps: readonly number[]): string[] {
   try {
     let workedMs = 0;
     let done = '';
-    using _returning = returnMemoryWhenIdle({
+    using resources = new DisposableStack();
+    const options = {
       intervalMs: 1_000,
       workedMs: () => workedMs,
       collect: () => {
@@ -16,7 +17,8 @@ function run(steps: readonly number[]): string[] {
         workedMs += 40; // a collection is work, too
       },
       trim: () => void (done += 't'),
-    });
+    };
+    resources.use(returnMemoryWhenIdle(options));
     return steps.map((step) => {
       done = '';
       workedMs += step;
