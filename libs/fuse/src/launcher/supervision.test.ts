@@ -25,7 +25,7 @@ async function run(t: TestContext, service: string, kept?: KeptNumbers) {
   const keeper = spawn(process.execPath, [start], { stdio: ['ignore', 'ignore', 'pipe', book], env: environment });
   t.after(() => keeper.kill('SIGTERM'));
   let log = '';
-  keeper.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()));
+  keeper.stderr?.on('data', (chunk: Buffer) => (log += chunk.toString()));
   const end = await new Promise((resolve) => keeper.once('close', (code, signal) => resolve(signal ?? code)));
   return { end, log, out: readFileSync(out, 'utf8') };
 }
