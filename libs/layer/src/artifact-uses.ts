@@ -46,21 +46,22 @@ export class ArtifactUses {
 
   /** Artifacts that nobody needs, the first so many of them. */
   unused(limit: number): readonly string[] {
-    return this.#select(`${UNUSED} LIMIT ?3`, limit);
+    return this.#db
+      .prepare(`${UNUSED} LIMIT ?3`)
+      .all(...this.#awaited(), limit)
+      .map(({ digest }) => String(digest));
   }
 
   /** They were given up; those that somebody came to need meanwhile stay noted. */
   forget(digests: readonly string[]): void {
-    const still = new Set(this.#select(UNUSED));
-    const statement = this.#db.prepare('DELETE FROM artifact_uses WHERE digest = ?');
-    for (const digest of digests) if (still.has(digest)) statement.run(digest);
+    this.#db
+      .prepare(`DELETE FROM artifact_uses WHERE digest IN (SELECT value FROM json_each(?3)) AND digest IN (${UNUSED})`)
+      .run(...this.#awaited(), JSON.stringify(digests));
   }
 
-  #select(sql: string, ...more: readonly number[]): readonly string[] {
+  /** When those were noted that are still waited for. */
+  #awaited(): readonly [number, number] {
     const now = this.#now();
-    return this.#db
-      .prepare(sql)
-      .all(now - AWAITED_MS, now, ...more)
-      .map(({ digest }) => String(digest));
+    return [now - AWAITED_MS, now];
   }
 }

@@ -76,7 +76,7 @@ export async function openLazyStack(options: LazyStackOptions, signal: AbortSign
   resources.defer(() => served.close());
   const prefetch = config.prefetch.enable ? resources.use(new Prefetch({ source: options.source, served, log })) : undefined;
   resources.use(new PullNamespaces({ source: options.source, store, log }));
-  const unused = resources.use(new UnusedArtifacts({ source: options.source, artifacts: store.artifacts, log }));
+  const unused = resources.use(new UnusedArtifacts({ source: options.source, store, log }));
   resources.use(started.threads); // ended first: they read the files that are closed then
   const standing = await StandingMounts.read({ mounts, root, fuse: started.resumed }, directories.path);
   const planner = started.mode.mode === 'plain' ? plainPlanner(started.mode.reason) : lazyPlanner(options, store, preparer);

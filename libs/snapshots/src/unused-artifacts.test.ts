@@ -25,7 +25,11 @@ describe('UnusedArtifacts', () => {
     const table = new Table(2_500);
     const released: string[][] = [];
     const releaseArtifacts = (digests: readonly string[]): Promise<void> => Promise.resolve(void released.push([...digests]));
-    const unused = new UnusedArtifacts({ source: { releaseArtifacts }, artifacts: table, log: collectLogs().log });
+    const unused = new UnusedArtifacts({
+      source: { releaseArtifacts },
+      store: { artifacts: table, compact: () => undefined },
+      log: collectLogs().log,
+    });
     unused.release();
     unused.release();
     while (table.unused(9).length > 0) await new Promise(setImmediate);
@@ -41,7 +45,7 @@ describe('UnusedArtifacts', () => {
     let isAway = true;
     const releaseArtifacts = (): Promise<void> => (isAway ? Promise.reject(new Error('away')) : Promise.resolve());
     const { log, lines } = collectLogs();
-    await using unused = new UnusedArtifacts({ source: { releaseArtifacts }, artifacts: table, log });
+    await using unused = new UnusedArtifacts({ source: { releaseArtifacts }, store: { artifacts: table, compact: () => undefined }, log });
     unused.release();
     while (lines.length === 0) await new Promise(setImmediate);
     assert.equal(table.unused(9).length, 3);
@@ -58,7 +62,11 @@ describe('UnusedArtifacts', () => {
       resolve(undefined);
       await new Promise((ended) => signal.addEventListener('abort', ended));
     };
-    const unused = new UnusedArtifacts({ source: { releaseArtifacts }, artifacts: table, log: collectLogs().log });
+    const unused = new UnusedArtifacts({
+      source: { releaseArtifacts },
+      store: { artifacts: table, compact: () => undefined },
+      log: collectLogs().log,
+    });
     unused.release();
     await asked;
     await unused[Symbol.asyncDispose]();

@@ -4,7 +4,7 @@ import type { ImageSource } from './image-planner.ts';
 
 export interface UnusedArtifactsOptions {
   readonly source: Pick<ImageSource, 'releaseArtifacts'>;
-  readonly artifacts: Pick<LayerStore['artifacts'], 'unused' | 'forget'>;
+  readonly store: Pick<LayerStore, 'compact'> & { readonly artifacts: Pick<LayerStore['artifacts'], 'unused' | 'forget'> };
   readonly log: Logger;
 }
 
@@ -39,11 +39,17 @@ export class UnusedArtifacts implements AsyncDisposable {
   }
 
   async #releaseAll(): Promise<void> {
-    const { source, artifacts } = this.#options;
-    for (let digests = artifacts.unused(BATCH); digests.length > 0; digests = artifacts.unused(BATCH)) {
+    const {
+      source,
+      store: { artifacts },
+    } = this.#options;
+    let digests = artifacts.unused(BATCH);
+    if (digests.length === 0) return;
+    for (; digests.length > 0; digests = artifacts.unused(BATCH)) {
       await source.releaseArtifacts?.(digests, AbortSignal.any([this.#stop.signal, AbortSignal.timeout(DEADLINE_MS)]));
       this.#stop.signal.throwIfAborted(); // the tables may be closed
       artifacts.forget(digests);
     }
+    this.#options.store.compact();
   }
 }
