@@ -1,10 +1,10 @@
 #!/bin/sh
 # Builds the images of deploy/Dockerfile with buildah where there is no container engine, on a base made from Debian's packages instead of the pinned one:
 #   deploy/image/build.sh [OUT [TARGET...]]
-# OUT gets one OCI layout for each target (tmp/images/layouts by default). What takes long is kept in tmp/images: the bases and the layers of earlier builds.
+# OUT gets an OCI archive for each target (tmp/images/archives by default), as `ctr images import` takes it. What takes long is kept in tmp/images: the bases and the layers of earlier builds.
 set -eu
 cd "$(dirname "$0")/../.."
-out=${1:-tmp/images/layouts}
+out=${1:-tmp/images/archives}
 [ $# -eq 0 ] || shift
 [ $# -gt 0 ] || set -- agent snapshotter registry-fetcher cri-proxy secret-syncer soci keys node
 
@@ -61,13 +61,16 @@ make_builder() {
 exists soci-base || make_base
 exists soci-builder || make_builder
 npmrc=$(mktemp)
-trap 'rm -f "$npmrc"' EXIT
+context=$(mktemp -d "$cache/context-XXXXXX")
+trap 'rm -rf --one-file-system "$npmrc" "$context"' EXIT
 echo "registry=$(npm config get registry)" >"$npmrc"
+# One state of the sources for all targets, whatever is changed meanwhile: they share the stage that builds.
+tar --create --exclude-vcs --exclude=node_modules --exclude=dist --exclude=.nx --exclude=./tmp . | tar --extract --directory "$context"
 for target in "$@"; do
   say "$target"
-  builda build --quiet --layers --isolation chroot --pull-never --ignorefile deploy/Dockerfile.dockerignore --secret "id=npmrc,src=$npmrc" \
+  builda build --quiet --layers --isolation chroot --pull-never --ignorefile "$context/deploy/Dockerfile.dockerignore" --secret "id=npmrc,src=$npmrc" \
     --build-arg BASE=localhost/soci-base --build-arg BUILDER=localhost/soci-builder \
-    --file deploy/Dockerfile --target "$target" --tag "soci/$target" . >"$cache/build.log" 2>&1 || { tail -n 20 "$cache/build.log" >&2; exit 1; }
-  rm -rf "$out/$target"
-  builda push -q "soci/$target" "oci:$out/$target:latest" >"$cache/build.log" 2>&1 || { tail -n 20 "$cache/build.log" >&2; exit 1; }
+    --file "$context/deploy/Dockerfile" --target "$target" --tag "soci/$target" "$context" >"$cache/build.log" 2>&1 || { tail -n 20 "$cache/build.log" >&2; exit 1; }
+  rm -f "$out/$target.tar"
+  builda push -q "soci/$target" "oci-archive:$out/$target.tar:docker.io/soci/$target:latest" >"$cache/build.log" 2>&1 || { tail -n 20 "$cache/build.log" >&2; exit 1; }
 done

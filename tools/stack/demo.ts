@@ -6,7 +6,7 @@ import { Cri, type Login } from '@soci/testing';
 import { buildDemoImage } from '../demo/image.ts';
 import type { Progress } from '../demo/progress.ts';
 import { makeSmallImage } from '../e2e/small-image.ts';
-import type { ProcessStack } from './process-stack.ts';
+import type { ComposeStack } from './compose-stack.ts';
 import { firstLine } from './first-line.ts';
 
 const run = promisify(execFile);
@@ -24,7 +24,7 @@ export interface DemoOptions {
 }
 
 /** Adds an index to an image, pushes it to the stack's registry, pulls it through cri-proxy as a kubelet would, and runs it. @throws when a layer was not served lazily */
-export async function runDemo(stack: ProcessStack, { directory, isSmall, progress }: DemoOptions): Promise<void> {
+export async function runDemo(stack: ComposeStack, { directory, isSmall, progress }: DemoOptions): Promise<void> {
   const image = isSmall ? await makeSmall(join(directory, 'small')) : await buildDemoImage(join(ROOT, 'tmp', 'demo'), progress);
   progress.step('soci convert: adding a SOCI index to the image');
   const converted = join(directory, 'converted');
@@ -87,7 +87,7 @@ async function makeSmall(directory: string): Promise<string> {
 }
 
 /** The login that was made for this stack. */
-async function readLogin(stack: ProcessStack): Promise<Login> {
+async function readLogin(stack: ComposeStack): Promise<Login> {
   const config = JSON.parse(await readFile(join(stack.volume('registry-login'), 'config.json'), 'utf8')) as {
     auths: Record<string, { auth: string }>;
   };
@@ -97,6 +97,6 @@ async function readLogin(stack: ProcessStack): Promise<Login> {
   return { username, password };
 }
 
-async function lazyLayers(stack: ProcessStack): Promise<number> {
+async function lazyLayers(stack: ComposeStack): Promise<number> {
   return (await readFile(stack.logPath('node'), 'utf8')).split('"remote-snapshot-prepared":"true"').length - 1;
 }

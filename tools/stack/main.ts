@@ -1,9 +1,14 @@
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeError } from '@soci/errors';
-import { waitForEnd } from './wait-for-end.ts';
+import { Containerd } from '@soci/testing';
 import { Progress } from '../demo/progress.ts';
+import { ComposeStack } from './compose-stack.ts';
+import type { Container, ContainerSpec } from './container.ts';
 import { runDemo } from './demo.ts';
-import { ProcessStack } from './process-stack.ts';
+import { ImageContainer } from './image-container.ts';
+import { waitForEnd } from './wait-for-end.ts';
 
 const USAGE = `usage: npm run stack [-- [up | demo] [options]]
   up                start the services of docker-compose.yml as processes, and run until Ctrl-C (the default)
@@ -11,6 +16,7 @@ const USAGE = `usage: npm run stack [-- [up | demo] [options]]
   --profile NAME    with the services of this profile too (kubernetes: set KUBECONFIG_FILE)
   --order A,B,...   start the services in this order
   --small           demo: an image of a few megabytes
+  --images DIR      run this project's services by containerd, from the archives that deploy/image/build.sh made
 `;
 
 const progress = new Progress(process.stderr);
@@ -22,6 +28,7 @@ async function main(args: readonly string[]): Promise<void> {
     options: {
       profile: { type: 'string', multiple: true, default: [] },
       order: { type: 'string' },
+      images: { type: 'string' },
       small: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -32,15 +39,36 @@ async function main(args: readonly string[]): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
-  await using stack = await ProcessStack.open({ directory, profiles: values.profile, onStep: (text) => progress.step(text) });
+  const onStep = (text: string): void => progress.step(text);
+  await using resources = new AsyncDisposableStack();
+  const images = values.images === undefined ? undefined : resources.use(await loadImages(values.images, directory));
+  const makeContainer = images && ((spec: ContainerSpec): Container => new ImageContainer(spec, images));
+  const stack = resources.use(
+    await ComposeStack.open({ directory, profiles: values.profile, onStep, ...(makeContainer && { makeContainer }) }),
+  );
   await stack.up(values.order?.split(','));
   progress.step('all services are healthy');
-  if (command === 'demo') { await runDemo(stack, { directory, isSmall: values.small, progress }); return; }
+  if (command === 'demo') {
+    await runDemo(stack, { directory, isSmall: values.small, progress });
+    return;
+  }
   process.stdout.write(about(stack));
   await waitForEnd();
 }
 
-function about(stack: ProcessStack): string {
+/** A containerd of its own that has them. */
+async function loadImages(archives: string, directory: string): Promise<Containerd> {
+  const home = join(directory, 'containerd');
+  await mkdir(home, { recursive: true });
+  const containerd = await Containerd.start({ directory: home });
+  for (const name of await readdir(archives)) {
+    progress.step(`importing ${name}`);
+    await containerd.ctr(['images', 'import', '--snapshotter', 'overlayfs', join(archives, name)]);
+  }
+  return containerd;
+}
+
+function about(stack: ComposeStack): string {
   const logs = stack.services.map((name) => `    ${name}: ${stack.logPath(name)}\n`).join('');
   return `
 To look into the stack from another terminal (its network is its own):

@@ -6,13 +6,12 @@ import { promisify } from 'node:util';
 import { describeError } from '@soci/errors';
 import { waitFor } from '@soci/testing';
 import { parseComposeFile, type ComposeFile, type ComposeService } from './compose-file.ts';
-import { Container, type Mount } from './container.ts';
+import type { Container, ContainerSpec, Mount } from './container.ts';
 import { parseTarget, type ImageTarget } from './dockerfile.ts';
+import { ProcessContainer } from './process-container.ts';
 
 const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, '..', '..');
-/** Where the images of this project have it. */
-const INSTALLED = '/opt/soci';
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const HEALTHY_MS = 60_000;
 const KEYS_MS = 60_000;
@@ -24,13 +23,15 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   prometheus: '/usr/bin/prometheus',
 };
 
-export interface ProcessStackOptions {
+export interface StackOptions {
   /** Volumes and logs go below; on a disk that overlayfs and EROFS can stand on. */
   readonly directory: string;
   /** Names and what of those is on: services with a profile are left out otherwise. */
   readonly profiles?: readonly string[];
   /** For `${NAME}` in the compose file. */
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Makes the containers of this project's own images; as processes when left out, as all others. */
+  readonly makeContainer?: (spec: ContainerSpec) => Container;
   /** Told of what happens, for people. */
   readonly onStep?: (text: string) => void;
 }
@@ -39,24 +40,24 @@ export interface ProcessStackOptions {
  * The stack of docker-compose.yml as processes: the same commands, configuration files, users, rights and mounts, each in a root of its own.
  * All share one network, in which the names of the services lead to the loopback address: that is written over /etc/hosts of this process's mount namespace, which therefore has to be its own.
  */
-export class ProcessStack implements AsyncDisposable {
+export class ComposeStack implements AsyncDisposable {
   readonly #file: ComposeFile;
   readonly #dockerfile: string;
-  readonly #options: ProcessStackOptions;
+  readonly #options: StackOptions;
   readonly #containers = new Map<string, Container>();
   readonly #resources = new AsyncDisposableStack();
 
-  private constructor(file: ComposeFile, dockerfile: string, options: ProcessStackOptions) {
+  private constructor(file: ComposeFile, dockerfile: string, options: StackOptions) {
     this.#file = file;
     this.#dockerfile = dockerfile;
     this.#options = options;
   }
 
   /** Reads the files and makes what services depend on; starts none. */
-  static async open(options: ProcessStackOptions): Promise<ProcessStack> {
+  static async open(options: StackOptions): Promise<ComposeStack> {
     const file = parseComposeFile(await readFile(join(ROOT, 'docker-compose.yml'), 'utf8'), options.env ?? process.env);
     const dockerfile = await readFile(join(ROOT, 'deploy', 'Dockerfile'), 'utf8');
-    const stack = new ProcessStack(file, dockerfile, options);
+    const stack = new ComposeStack(file, dockerfile, options);
     await writeFile(stack.#hosts, `127.0.0.1 localhost ${[...file.services.keys()].join(' ')}\n`);
     await run('mount', ['--bind', stack.#hosts, '/etc/hosts']);
     for (const volume of file.volumes) await mkdir(stack.volume(volume), { recursive: true });
@@ -102,8 +103,11 @@ export class ProcessStack implements AsyncDisposable {
   async start(name: string): Promise<void> {
     this.#options.onStep?.(`starting ${name}`);
     const known = this.#containers.get(name);
-    if (known !== undefined) { await known.start(); return; }
-    const container = this.#resources.use(await this.#container(name));
+    if (known !== undefined) {
+      await known.start();
+      return;
+    }
+    const container = this.#resources.use(this.#container(name));
     this.#containers.set(name, container);
     await container.start();
   }
@@ -138,25 +142,23 @@ export class ProcessStack implements AsyncDisposable {
   /** Runs what other services need to be done before them. */
   async #runOnce(name: string): Promise<void> {
     this.#options.onStep?.(`running ${name}`);
-    await using container = await this.#container(name);
+    await using container = this.#container(name);
     await container.start();
     await container.exited(KEYS_MS);
     if (container.exitCode !== 0) throw new Error(`${name} failed:\n${await container.logTail()}`);
   }
 
-  async #container(name: string): Promise<Container> {
+  #container(name: string): Container {
     const service = this.#service(name);
     const target = service.build === undefined ? undefined : parseTarget(this.#dockerfile, service.build.target);
-    const directory = join('/run/stack', name);
-    await mkdir(directory, { recursive: true });
-    return new Container({
+    const make = (target === undefined ? undefined : this.#options.makeContainer) ?? ((spec) => new ProcessContainer(spec));
+    return make({
       name,
-      directory,
+      image: service.image,
       logPath: this.logPath(name),
       command: commandOf(service, target),
       env: { PATH, ...target?.env, ...service.environment },
       mounts: [
-        { source: ROOT, target: INSTALLED, isReadOnly: true },
         { source: this.#hosts, target: '/etc/hosts', isReadOnly: true },
         ...service.tmpfs.map((text) => toTmpfs(text)),
         ...service.volumes.map((text) => this.#toMount(text)),
