@@ -4,7 +4,7 @@
  * A change of slots is posted to both threads, then the epoch is raised, then it is mounted. A thread marks itself serving before it looks at the epoch;
  * so once the epoch is raised, a thread that is not serving cannot use what was taken away.
  */
-const WORD = { epoch: 0, stop: 1, holding: 2, journaling: 3, workers: 4 } as const;
+const WORD = { epoch: 0, stop: 1, holding: 2, journaling: 3, resent: 4, workers: 5 } as const;
 const WORKER_WORDS = 4;
 const IS_SERVING = 0;
 const SEEN_EPOCH = 1;
@@ -50,6 +50,15 @@ export class Control {
 
   setJournaling(isJournaling: boolean): void {
     Atomics.store(this.words, WORD.journaling, isJournaling ? 1 : 0);
+  }
+
+  /** Requests that the kernel sent again, because an earlier process had taken them. */
+  get resent(): number {
+    return Atomics.load(this.words, WORD.resent);
+  }
+
+  countResent(): void {
+    Atomics.add(this.words, WORD.resent, 1);
   }
 
   setServing(worker: number, isServing: boolean): void {

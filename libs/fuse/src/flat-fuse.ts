@@ -67,6 +67,8 @@ export class FlatFuse implements AsyncDisposable {
   readonly #headerBytes = new Uint8Array(this.#header.buffer);
   readonly #session: FuseSession | undefined;
   #hasResend = false;
+  /** Taken over from the journal. */
+  #journaled = 0;
   #settling: NodeJS.Timeout | undefined;
   #isClosed = false;
   #isMounted = false;
@@ -112,6 +114,11 @@ export class FlatFuse implements AsyncDisposable {
   /** Requests that wait for a slot to be added. */
   get heldRequests(): number {
     return this.#owed.heldCount;
+  }
+
+  /** Requests that an earlier process had taken and that came to this one. */
+  get resumedRequests(): number {
+    return this.#control.resent + this.#journaled;
   }
 
   /** Whether the kernel sends unanswered requests again when a new process takes the descriptor over; without, the journal of the state has them. */
@@ -268,6 +275,7 @@ export class FlatFuse implements AsyncDisposable {
     if (hasResend) writeSync(fd, resendMessage()); // before a thread reads: what it had taken already would be sent twice
     for (const server of this.#servers) server.begin();
     for (const request of owed) this.#owed.take(request);
+    this.#journaled = owed.length;
     log.info({ mountPoint, hasResend, requests: owed.length }, 'fuse mount of an earlier process goes on');
   }
 

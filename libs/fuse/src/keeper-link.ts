@@ -69,6 +69,11 @@ export class KeeperLink implements Disposable {
     return this.#told.restarts;
   }
 
+  /** How the service before this one ended; empty for the first. */
+  get lastEnd(): string {
+    return this.#told.lastEnd;
+  }
+
   /** Whether a mount outlives a stop of all processes too: it does in the store of a systemd unit that is restarted. */
   get outlivesStop(): boolean {
     const { environment } = this.#options;

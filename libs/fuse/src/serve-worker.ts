@@ -30,6 +30,9 @@ export type WorkerReport =
 const SEQUENTIAL_BYTES = 128 << 10;
 /** The page cache gives back whole folios only, and those of a file that is read in large pieces reach this size: smaller advice does nothing. */
 const DROP_BLOCK_BYTES = 4 << 20;
+/** In the last byte of a request's number: the kernel sends it again. */
+const LAST_BYTE_OF_UNIQUE = 15;
+const IS_RESENT = 0x80;
 const { EAGAIN, EINTR, ENODEV, ENOENT } = constants.errno;
 
 if (parentPort !== null) {
@@ -90,6 +93,7 @@ function serve({ fd, index, controlWords, changes, journalFd, mayResend }: Worke
       apply(changes, slots);
       control.setSeen(index, seenEpoch);
     }
+    if (((responder.request[LAST_BYTE_OF_UNIQUE] ?? 0) & IS_RESENT) !== 0) control.countResent();
     const lengthBytes = responder.answer(got);
     if (lengthBytes > 0) {
       const put = rawWrite(fd, responder.reply, lengthBytes);

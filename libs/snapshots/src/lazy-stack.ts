@@ -53,7 +53,7 @@ export interface LazyStack extends AsyncDisposable {
   /** Undefined in plain mode. */
   readonly engine: StartedServing['engine'];
   /** Requests that an earlier process had read and this one answers. */
-  readonly requestsResumed: number;
+  requestsResumed(): number;
   /** Mounts that an earlier process left. */
   readonly standing: number;
   /** Every mount that goes on is served: what is asked of others is refused from now on. */
@@ -88,7 +88,7 @@ export async function openLazyStack(options: LazyStackOptions, signal: AbortSign
     mode: started.mode,
     served,
     engine: started.engine,
-    requestsResumed: 0,
+    requestsResumed: () => started.requestsResumed(),
     standing: standing.count,
     settle: () => started.settle(),
     [Symbol.asyncDispose]: () => opened.disposeAsync(),

@@ -36,7 +36,7 @@ export interface ServeSnapshotterOptions {
   readonly monitor?: SnapshotterMonitor | undefined;
 }
 
-export type SnapshotterKeeper = Pick<KeeperLink, 'memory' | 'hold' | 'ready' | 'renewDevice' | 'outlivesStop' | 'restarts'>;
+export type SnapshotterKeeper = Pick<KeeperLink, 'memory' | 'hold' | 'ready' | 'renewDevice' | 'outlivesStop' | 'restarts' | 'lastEnd'>;
 
 /** Is told of the life of a snapshotter. */
 export interface SnapshotterMonitor {
@@ -66,7 +66,7 @@ export async function serveSnapshotter(options: ServeSnapshotterOptions, signal:
     reject(error);
   };
   const fuseState = keeper && (await FuseState.open(keeper));
-  const restarts = (): Kept => keeper && { count: keeper.restarts, lastEnd: '' };
+  const restarts = (): Kept => keeper && { count: keeper.restarts, lastEnd: keeper.lastEnd };
   const leavesMount = (): boolean => keeper?.outlivesStop ?? false;
   await using snapshotter = await createSnapshotter(
     { config, root, fuse, fuseState, leavesMount, restarts, fetcher, log, metrics, onBroken },

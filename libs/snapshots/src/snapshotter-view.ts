@@ -81,7 +81,7 @@ export class SnapshotterView {
       layers: stack?.served.counts() ?? NO_LAYERS,
       readsWaiting: stack?.engine?.readsWaiting ?? 0,
       readsFailed: stack?.engine?.counters.readsFailed ?? {},
-      restarts: kept && { ...kept, requestsResumed: stack?.requestsResumed ?? 0 },
+      restarts: kept && { ...kept, requestsResumed: stack?.requestsResumed() ?? 0 },
     };
   }
 

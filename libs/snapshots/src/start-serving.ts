@@ -24,6 +24,8 @@ export interface StartedServing {
   readonly engine: LayerEngine | undefined;
   /** The FUSE mount, when it is one of an earlier process that goes on. */
   readonly resumed: { readonly mountPoint: string; namesPath(slot: number): string } | undefined;
+  /** Requests that an earlier process had taken and that came to this one. */
+  requestsResumed(): number;
   settle(): void;
 }
 
@@ -74,6 +76,7 @@ async function serve(options: Options, fd: number, mountPoint: string, reason: s
     serving: { engine, fuse: served },
     engine,
     resumed: served.isResumed ? { mountPoint, namesPath: (slot) => served.namesPath(slot) } : undefined,
+    requestsResumed: () => served.resumedRequests,
     settle: () => served.settle(),
     threads: own.move(),
   };
@@ -85,6 +88,7 @@ function plain(reason: string): StartedServing {
     serving: undefined,
     engine: undefined,
     resumed: undefined,
+    requestsResumed: () => 0,
     settle: () => undefined,
     threads: new AsyncDisposableStack(),
   };

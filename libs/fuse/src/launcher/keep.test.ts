@@ -23,6 +23,8 @@ interface State {
   readonly service: number;
   readonly keeper: number;
   readonly restarts: number;
+  readonly lastEnd: string;
+  readonly resumedRequests: number;
   readonly isResumed: boolean;
   readonly hasResend: boolean;
   /** What the first of systemd's sockets is. */
@@ -189,12 +191,15 @@ inPrivateNamespace(import.meta.filename, () => {
         const node = await startNode(t, how);
         const before = node.mount();
         const endReaders = node.read();
+        let resumedRequests = 0;
         for (let kill = 1; kill <= 5; kill++) {
           await pause(200 + Math.random() * 600);
           const state = await killService(node);
-          assert.deepEqual([state.restarts, state.isResumed, state.hasResend], [kill, true, how === 'resend']);
+          assert.deepEqual([state.restarts, state.lastEnd, state.isResumed, state.hasResend], [kill, 'SIGKILL', true, how === 'resend']);
+          await pause(300);
+          resumedRequests += (await node.until(() => true)).resumedRequests;
         }
-        await pause(300);
+        assert.ok(resumedRequests > 0, 'no kill left a request behind');
         const { passes, longestMs } = await endReaders();
         t.diagnostic(`longest wait ${Math.round(longestMs)} ms, ${passes} passes`);
         assert.ok(longestMs < MAX_STALL_MS, `${longestMs} ms`);

@@ -42,6 +42,7 @@ class Keeper {
   #endPause: () => void = () => undefined;
   #service: Supervised;
   #restarts: number;
+  #lastEnd: string;
   #isReady: boolean;
   #wasEverReady: boolean;
 
@@ -49,6 +50,7 @@ class Keeper {
     this.#options = options;
     this.#kept = kept;
     this.#restarts = adopts?.restarts ?? 0;
+    this.#lastEnd = adopts?.lastEnd ?? '';
     this.#isReady = this.#wasEverReady = adopts !== undefined;
     const pid = adopts?.adopted;
     this.#service = pid === undefined ? this.#start() : adoptService(pid, (message) => this.#receive(pid, message));
@@ -84,6 +86,7 @@ class Keeper {
       await this.#pause(delayMs);
       if (this.#isStopped) return { code: 0, signal: null };
       this.#restarts++;
+      this.#lastEnd = end.signal ?? `status ${end.code}`;
       this.#service = this.#start();
     }
   }
@@ -112,6 +115,7 @@ class Keeper {
     const kept: KeptNumbers = {
       keeper: [process.execPath, ...process.execArgv, process.argv[1] ?? '', ...process.argv.slice(2)],
       restarts: this.#restarts,
+      lastEnd: this.#lastEnd,
       sockets: this.#kept.sockets.length,
       memory: memoryAt,
     };

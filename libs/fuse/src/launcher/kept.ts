@@ -10,6 +10,8 @@ export interface KeptNumbers {
   readonly keeper: readonly string[];
   /** How many times a service was started after one that had ended. */
   readonly restarts: number;
+  /** How the one before ended: `SIGKILL`, `status 1`; empty for the first. */
+  readonly lastEnd: string;
   /** Listening sockets that systemd opened, the first is number 3. */
   readonly sockets: number;
   readonly memory: Readonly<Record<string, number>>;

@@ -86,7 +86,7 @@ describe('the supervision of a service', () => {
 
 describe('a keeper that a service started', () => {
   it('has all of it also when the service ended before it could say a word', async (t) => {
-    const kept: KeptNumbers = { keeper: [], restarts: 4, sockets: 0, memory: { book: 3 }, adopted: 1 };
+    const kept: KeptNumbers = { keeper: [], restarts: 4, lastEnd: 'SIGKILL', sockets: 0, memory: { book: 3 }, adopted: 1 };
     const { end, out } = await run(
       t,
       `const { memory, restarts } = JSON.parse(process.env.${KEPT_VARIABLE});

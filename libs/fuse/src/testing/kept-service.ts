@@ -59,6 +59,8 @@ const report = (): void => {
     service: process.pid,
     keeper: link?.isKept ? link.keeperPid : 0,
     restarts: link?.restarts,
+    lastEnd: link?.lastEnd,
+    resumedRequests: flat.resumedRequests,
     isResumed: flat.isResumed,
     hasResend: flat.hasResend,
   };
