@@ -20,6 +20,7 @@ export interface CreateFetcherOptions {
   readonly credentials: CredentialSource;
   /** Kubernetes namespaces whose pull of a reference runs or succeeded, where pulls are seen. */
   readonly namespacesOf?: RegistryImageFetcherOptions['namespacesOf'];
+  readonly learnNamespaces?: RegistryImageFetcherOptions['learnNamespaces'];
 }
 
 /** containerd namespace whose content the artifacts are put beside. */
@@ -31,7 +32,8 @@ export interface FetcherParts extends AsyncDisposable {
 }
 
 /** The fetcher as config.toml describes it: registry client with its mirrors and deadlines, content store. */
-export function createFetcher({ config, root, env, userAgent, log, credentials, namespacesOf }: CreateFetcherOptions): FetcherParts {
+export function createFetcher(options: CreateFetcherOptions): FetcherParts {
+  const { config, root, env, userAgent, log, credentials, namespacesOf, learnNamespaces } = options;
   const resources = new AsyncDisposableStack();
   const { http, blob, resolver } = config;
   const asked = new AskedHosts();
@@ -68,6 +70,7 @@ export function createFetcher({ config, root, env, userAgent, log, credentials, 
       credentials,
       imageHostsOf: asked.imageHostsOf,
       ...(namespacesOf && { namespacesOf }),
+      ...(learnNamespaces && { learnNamespaces }),
     }),
   );
   return { fetcher, registry, [Symbol.asyncDispose]: () => resources.disposeAsync() };

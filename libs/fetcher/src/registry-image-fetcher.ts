@@ -1,4 +1,5 @@
 import type { CachingStore } from '@soci/content';
+import { describeError } from '@soci/errors';
 import {
   isDigest,
   type Descriptor,
@@ -11,8 +12,9 @@ import {
 } from '@soci/image';
 import { annotation, ANNOTATION, parseSociIndex, sociArtifactType } from '@soci/index';
 import type { CredentialSource } from '@soci/keychain';
-import { type BlobRequest, type BlobSourceChange, Turnstile } from '@soci/layer';
+import type { BlobRequest, BlobSourceChange } from '@soci/layer';
 import type { Logger } from '@soci/log';
+import { Turnstile } from '@soci/process';
 import type { RegistryReader } from '@soci/registry';
 import { ArtifactCache } from './artifact-cache.ts';
 import { checkedArtifact } from './checked-artifact.ts';
@@ -32,6 +34,8 @@ export interface RegistryImageFetcherOptions {
   readonly credentials?: Pick<CredentialSource, 'onChange'>;
   /** Kubernetes namespaces that pulled a reference, where pulls are seen. */
   readonly namespacesOf?: (reference: ImageReference, pulls: CountedPulls) => readonly string[];
+  /** Brings what `namespacesOf` says of these up to date, where another process sees the pulls. */
+  readonly learnNamespaces?: (references: readonly ImageReference[], signal: AbortSignal) => Promise<void>;
   /** Where registries have mirrors; by default none has. */
   readonly imageHostsOf?: ImageHostsOf;
   /** Where artifacts are looked for first, and kept for as long as they are used. */
@@ -72,6 +76,7 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
   }
 
   async resolveDocuments(request: ResolveImageRequest, signal: AbortSignal): Promise<ImageDocuments> {
+    await this.#learn([toReference(request.reference)], signal);
     const target = this.#targetOf(request, 'running-or-succeeded');
     const manifest = this.#manifest(target, request.manifestDigest, signal);
     manifest.catch(() => undefined); // awaited below; finding the index may fail first
@@ -109,8 +114,10 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
     yield* registry.readBlobRange(reference, digest, { offsetBytes, lengthBytes }, signal);
   }
 
-  findNamespaces(references: readonly string[]): Promise<readonly (readonly string[])[]> {
-    return Promise.try(() => references.map((reference) => this.#options.namespacesOf?.(toReference(reference), 'succeeded') ?? []));
+  async findNamespaces(references: readonly string[], signal: AbortSignal): Promise<readonly (readonly string[])[]> {
+    const parsed = references.map(toReference);
+    await this.#learn(parsed, signal);
+    return parsed.map((reference) => this.#options.namespacesOf?.(reference, 'succeeded') ?? []);
   }
 
   async releaseArtifacts(digests: readonly string[], signal: AbortSignal): Promise<void> {
@@ -131,6 +138,20 @@ export class RegistryImageFetcher implements ServableFetcher, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#cache?.[Symbol.asyncDispose]();
+  }
+
+  /** None known and not known are not the same: the one lets an image have every secret of the node. */
+  async #learn(references: readonly ImageReference[], signal: AbortSignal): Promise<void> {
+    try {
+      await this.#options.learnNamespaces?.(references, signal);
+    } catch (cause) {
+      signal.throwIfAborted();
+      throw new FetcherError(
+        'CREDENTIALS_NOT_READY',
+        `namespaces that pulled ${references.join(', ')} are not known: ${describeError(cause)}`,
+        { cause },
+      );
+    }
   }
 
   /** Whoever has pulled the image since it was noted with its layers counts at once. */
