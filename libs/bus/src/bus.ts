@@ -48,6 +48,9 @@ export interface Bus extends AsyncDisposable {
   /** Times are milliseconds of the wall clock. */
   readonly state: BusState;
 
+  /** What is sent is what arrives, the same objects: both ends are in one process. */
+  readonly passesObjects: boolean;
+
   onStateChange(listener: (state: BusState) => void): Disposable;
 
   /**

@@ -15,6 +15,7 @@ type Handler = (request: unknown, caller: Caller) => unknown;
 
 /** A bus for services in one process: the objects themselves go from one to the other, a secret too. */
 export class InProcessBus implements Bus {
+  readonly passesObjects = true;
   readonly #timeoutMs: number;
   readonly #state: BusState;
   readonly #handlers = new Map<string, Handler>();

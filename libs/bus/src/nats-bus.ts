@@ -42,6 +42,7 @@ interface Subscription {
 
 /** @see connectBus */
 export class NatsBus implements Bus {
+  readonly passesObjects = false;
   readonly #options: ConnectBusOptions;
   readonly #folder: KeyFolder;
   readonly #link: NatsLink;

@@ -79,8 +79,7 @@ export class NatsLink implements AsyncDisposable {
 
   /** Never rejects. */
   async #run(): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
+    while (!this.#isStopped()) {
       const previous = this.#link;
       let next: OpenLink;
       try {
@@ -90,7 +89,7 @@ export class NatsLink implements AsyncDisposable {
         await this.#pause();
         continue;
       }
-      if (signal.aborted) {
+      if (this.#isStopped()) {
         await giveUp(next.connection);
         return;
       }
@@ -99,12 +98,16 @@ export class NatsLink implements AsyncDisposable {
       if (previous !== undefined) void giveUp(previous.connection);
       const openedMs = performance.now();
       const end = await this.#endOf(next);
-      if (signal.aborted) return;
+      if (this.#isStopped()) return;
       if (performance.now() - openedMs > GOOD_AFTER_MS) this.#backOff.reset();
       if (end === 'other-login') continue;
       this.#lost(end);
       await this.#pause();
     }
+  }
+
+  #isStopped(): boolean {
+    return this.#stop.signal.aborted;
   }
 
   async #open(): Promise<OpenLink> {

@@ -45,7 +45,7 @@ function isService(name: string): name is ServiceName {
 function keysByName(value: unknown): Map<string, readonly string[]> {
   const entries = Object.entries(objectOf(value ?? {}, 'peers.json')).map(([name, keys]) => {
     if (!Array.isArray(keys) || !keys.every((key) => typeof key === 'string')) throw new Error('peers.json: a list of keys is none');
-    return [name, keys as readonly string[]] as const;
+    return [name, keys] as const;
   });
   return new Map(entries);
 }

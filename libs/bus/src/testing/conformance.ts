@@ -20,14 +20,14 @@ export function busConformance(name: string, open: () => Promise<Ends>): void {
 
       it(`answers requests (${kind}), and tells which node asks`, async () => {
         await using ends = await open();
-        using _ = ends.answerer.serve(method, ({ text }, { node }) => `${text} of ${node}`);
+        ends.answerer.serve(method, ({ text }, { node }) => `${text} of ${node}`);
         assert.equal(await ends.asker.request(method, question('a'), never), `a of ${ends.node}`);
       });
 
       it(`gives each its own answer (${kind})`, async () => {
         await using ends = await open();
         const turn = Promise.withResolvers<string>();
-        using _ = ends.answerer.serve(method, async ({ text }) => (text === 'slow' ? await turn.promise : text));
+        ends.answerer.serve(method, async ({ text }) => (text === 'slow' ? await turn.promise : text));
         const slow = ends.asker.request(method, question('slow'), never);
         const quick = await Promise.all(['b', 'c', 'd'].map((text) => ends.asker.request(method, question(text), never)));
         turn.resolve('at last');
@@ -36,7 +36,7 @@ export function busConformance(name: string, open: () => Promise<Ends>): void {
 
       it(`tells of a handler that failed, and not what it said (${kind})`, async () => {
         await using ends = await open();
-        using _ = ends.answerer.serve(method, () => Promise.reject(new Error('canary-in-error')));
+        ends.answerer.serve(method, () => Promise.reject(new Error('canary-in-error')));
         await assert.rejects(ends.asker.request(method, question('a'), never), (error: Error) => {
           assert.doesNotMatch(error.message, /canary/);
           return (error as { code?: string }).code === 'FAILED';
@@ -46,7 +46,7 @@ export function busConformance(name: string, open: () => Promise<Ends>): void {
       it(`waits no longer than it is told to (${kind})`, async () => {
         await using ends = await open();
         const over = Promise.withResolvers<string>();
-        using _ = ends.answerer.serve(method, () => over.promise);
+        ends.answerer.serve(method, () => over.promise);
         await assert.rejects(ends.asker.request(method, question('a'), never, { timeoutMs: 100 }), { code: 'TIMED_OUT' });
         const controller = new AbortController();
         const waiting = ends.asker.request(method, question('a'), controller.signal);
@@ -69,7 +69,7 @@ export function busConformance(name: string, open: () => Promise<Ends>): void {
     it('bounds what is under way', async () => {
       await using ends = await open();
       const over = Promise.withResolvers<string>();
-      using _ = ends.answerer.serve(plainMethod(), () => over.promise);
+      ends.answerer.serve(plainMethod(), () => over.promise);
       const outcomes = Array.from({ length: 2_000 }, () => ends.asker.request(plainMethod(), question('a'), never));
       const settled = Promise.allSettled(outcomes);
       setTimeout(() => over.resolve('done'), 200);
@@ -87,7 +87,7 @@ export function busConformance(name: string, open: () => Promise<Ends>): void {
         heard.push(`1 ${text}`);
         first[Symbol.dispose]();
       });
-      using _ = ends.asker.subscribe(testTopic(), ([text = '']) => {
+      ends.asker.subscribe(testTopic(), ([text = '']) => {
         heard.push(`2 ${text}`);
         if (text === 'c') resolve(undefined);
       });
