@@ -1,14 +1,5 @@
-import { isHubHost, type Candidate } from '@soci/keychain';
+import { MAX_CANDIDATES, registryOf, type Candidate } from '@soci/keychain';
 import type { PulledEntry } from './pulled-entries.ts';
-
-/** A hundred wrong logins lock an account. */
-export const MAX_CANDIDATES = 5;
-
-/** The one name of a registry: every host name of Docker Hub is the same. */
-export function registryOf(host: string): string {
-  const lower = host.toLowerCase();
-  return isHubHost(lower) ? 'docker.io' : lower;
-}
 
 /** Whether an entry's login may be shown to its registry: `server_address`, where a client wrote it, names no other. */
 export function isForItsRegistry({ login, host }: PulledEntry): boolean {

@@ -1,15 +1,18 @@
 import { parseReference, type ImageReference } from '@soci/image';
 import {
+  ChangeListeners,
   fingerprint,
   HUB_HOSTS,
   isHubHost,
   KeychainError,
+  none,
+  registryOf,
   type Answer,
   type CredentialSource,
   type Lookup,
   type SourceChange,
 } from '@soci/keychain';
-import { isForItsRegistry, orderCandidates, registryOf } from './candidates.ts';
+import { isForItsRegistry, orderCandidates } from './candidates.ts';
 import { HeldSecrets, wipe } from './held-secrets.ts';
 import type { KeptPulls } from './kept-pulls.ts';
 import type { Login } from './login.ts';
@@ -55,7 +58,7 @@ export class CriCredentials implements CredentialSource, Disposable {
   readonly #kept: KeptPulls | undefined;
   readonly #entries: PulledEntries;
   readonly #secrets = new HeldSecrets();
-  readonly #listeners = new Set<(change: SourceChange) => void>();
+  readonly #listeners = new ChangeListeners();
   readonly #sweeper: NodeJS.Timeout;
   readonly #startedMs: number;
   #lastRank = 0;
@@ -127,9 +130,7 @@ export class CriCredentials implements CredentialSource, Disposable {
   }
 
   onChange(listener: (change: SourceChange) => void): Disposable {
-    const own = (change: SourceChange): void => listener(change); // the same function may be added twice
-    this.#listeners.add(own);
-    return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
+    return this.#listeners.add(listener);
   }
 
   /** Drops what is too old, and what was kept for a mount that is gone. Happens by itself as well. */
@@ -217,7 +218,7 @@ export class CriCredentials implements CredentialSource, Disposable {
 
   /** A reader that waits may go on: of this image at once, of others of the registry when the pull has succeeded. So may one that a namespace more may read now. */
   #tell({ login, host }: PulledEntry, isNewNamespace = false): void {
-    if (login.kind === 'credential' || isNewNamespace) this.#announce({ source: this.name, hosts: hostsOf(host), withdrawn: [] });
+    if (login.kind === 'credential' || isNewNamespace) this.#listeners.tell({ source: this.name, hosts: hostsOf(host), withdrawn: [] });
   }
 
   #makeRoom(newest?: PulledEntry): void {
@@ -273,18 +274,10 @@ export class CriCredentials implements CredentialSource, Disposable {
       this.#entries.delete(entry);
       const wipeIt = this.#secrets.release(entry.fingerprint);
       if (wipeIt === undefined) continue;
-      this.#announce({ source: this.name, hosts: hostsOf(entry.host), withdrawn: [entry.fingerprint] });
+      this.#listeners.tell({ source: this.name, hosts: hostsOf(entry.host), withdrawn: [entry.fingerprint] });
       wipeIt();
     }
   }
-
-  #announce(change: SourceChange): void {
-    for (const listener of this.#listeners) listener(change);
-  }
-}
-
-function none(reason: string): Answer {
-  return { kind: 'none', reason };
 }
 
 function hostsOf(registry: string): readonly string[] {

@@ -1,6 +1,5 @@
-import { fingerprint, type Credential } from '@soci/keychain';
+import { fingerprint, registryOf, type Credential } from '@soci/keychain';
 import type { Logger } from '@soci/log';
-import { registryOf } from './candidates.ts';
 import { wipe } from './held-secrets.ts';
 import { entryBody, parseEntryBody, parseSecretBody, secretBody } from './kept-record.ts';
 import { keyOf, type PulledEntry } from './pulled-entries.ts';

@@ -1,4 +1,4 @@
-import { basic, Secret, type Credential } from '@soci/keychain';
+import { basic, decodeAuth, EntryError, Secret, type Credential } from '@soci/keychain';
 import { hostOfServerAddress } from './server-address.ts';
 
 /** CRI's AuthConfig, as it came: secrets are bytes of the request, not yet a text that nobody can wipe. */
@@ -27,7 +27,6 @@ export const NO_LOGIN: Login = Object.freeze({ kind: 'none' });
 /** A registry's longest known secrets are tokens and keys of a few thousand bytes. */
 export const MAX_SECRET_BYTES = 16 << 10;
 const MAX_USERNAME_LENGTH = 4 << 10;
-const COLON = 0x3a;
 
 /**
  * What containerd makes of an AuthConfig: user name and password before identity token before `auth`; a registry token is not supported.
@@ -40,7 +39,7 @@ export function toLogin(config: AuthConfig | undefined): Login {
   if (isTooLong(config)) return broken('a user name or secret is too long', serverHost);
   if (config.username !== '') return credential(basic(config.username, config.password), serverHost);
   if (config.identityToken.length > 0) return credential({ kind: 'identity_token', token: Secret.of(config.identityToken) }, serverHost);
-  if (config.auth.length > 0) return decodeAuth(config.auth, serverHost);
+  if (config.auth.length > 0) return loginOfAuth(config.auth, serverHost);
   return NO_LOGIN;
 }
 
@@ -48,17 +47,13 @@ function isTooLong({ username, password, auth, identityToken }: AuthConfig): boo
   return username.length > MAX_USERNAME_LENGTH || [password, auth, identityToken].some(({ length }) => length > MAX_SECRET_BYTES);
 }
 
-/** Standard base64 with padding, in which line ends do not count. Nothing of the text goes into a message. */
-function decodeAuth(auth: Uint8Array, serverHost: string | undefined): Login {
-  const text = textOf(auth).replace(/[\r\n]/g, '');
-  if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text)) return broken('invalid auth: no base64', serverHost);
-  const decoded = Buffer.from(text, 'base64');
+/** Nothing of the text goes into a message. */
+function loginOfAuth(auth: Uint8Array, serverHost: string | undefined): Login {
   try {
-    const colon = decoded.indexOf(COLON);
-    if (colon <= 0) return broken('invalid decoded auth: no user name before a colon', serverHost);
-    return credential(basic(decoded.toString('utf8', 0, colon), withoutNuls(decoded.subarray(colon + 1))), serverHost);
-  } finally {
-    decoded.fill(0);
+    return credential(decodeAuth(Buffer.from(auth.buffer, auth.byteOffset, auth.byteLength).toString('utf8')), serverHost);
+  } catch (error) {
+    if (!(error instanceof EntryError)) throw error;
+    return broken(error.message, serverHost);
   }
 }
 
@@ -68,16 +63,4 @@ function credential(made: Credential, serverHost: string | undefined): Login {
 
 function broken(reason: string, serverHost: string | undefined): Login {
   return { kind: 'broken', reason, serverHost };
-}
-
-function textOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
-}
-
-function withoutNuls(bytes: Uint8Array): Uint8Array {
-  let start = 0;
-  let end = bytes.length;
-  while (start < end && bytes[start] === 0) start++;
-  while (end > start && bytes[end - 1] === 0) end--;
-  return bytes.subarray(start, end);
 }

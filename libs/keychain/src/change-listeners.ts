@@ -11,6 +11,10 @@ export class ChangeListeners {
     return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
   }
 
+  clear(): void {
+    this.#listeners.clear();
+  }
+
   tell(change: SourceChange): void {
     for (const listener of this.#listeners) listener(change);
   }

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import { describeError } from '@soci/errors';
 import type { Logger } from '@soci/log';
+import { Turnstile } from '@soci/process';
 import type { Credential } from './credential.ts';
 import { KeychainError } from './errors.ts';
 import { helperEnvironment } from './helper-environment.ts';
 import { runProcess, type ProcessOutcome } from './helper-process.ts';
 import { matchesImage, parseImagePattern, type ImagePattern, type PatternTarget } from './image-pattern.ts';
 import type { KeyringEntry } from './keyring.ts';
-import { Permits } from './permits.ts';
 import { plainWords } from './plain-words.ts';
 import { parsePluginAnswer, PluginAnswerError, type PluginAnswer } from './plugin-answer.ts';
 import { PluginCache } from './plugin-cache.ts';
@@ -46,7 +46,7 @@ export class CredentialPlugin {
   readonly #patterns: readonly ImagePattern[];
   readonly #cache: PluginCache;
   readonly #flights = new SingleFlight<PluginFinding>();
-  readonly #runs = new Permits(MAX_PARALLEL_RUNS);
+  readonly #runs = new Turnstile(MAX_PARALLEL_RUNS);
 
   constructor(provider: PluginProvider, options: CredentialPluginOptions) {
     this.provider = provider;
@@ -81,7 +81,7 @@ export class CredentialPlugin {
 
   async #askInTurn(image: string, signal: AbortSignal): Promise<PluginFinding> {
     using turn = new DisposableStack();
-    turn.use(await this.#runs.take(signal));
+    turn.use(await this.#runs.enter(signal));
     return this.#kept(image) ?? (await this.#askAnew(image, signal));
   }
 

@@ -42,11 +42,13 @@ export function decodeAuth(auth: string, padding: Padding = 'required'): Credent
   const text = padding === 'optional' && !bare.includes('=') ? bare.padEnd(Math.ceil(bare.length / 4) * 4, '=') : bare;
   if (!BASE64.test(text)) throw new EntryError(padding === 'required' ? 'auth is not padded base64' : 'auth is not base64');
   const bytes = Buffer.from(text, 'base64');
-  const colon = bytes.indexOf(COLON);
-  if (colon <= 0) throw new EntryError('auth holds no user name and password');
-  const credential = basic(bytes.toString('utf8', 0, colon), withoutNuls(bytes.subarray(colon + 1)));
-  bytes.fill(0);
-  return credential;
+  try {
+    const colon = bytes.indexOf(COLON);
+    if (colon <= 0) throw new EntryError('auth holds no user name before a colon');
+    return basic(bytes.toString('utf8', 0, colon), withoutNuls(bytes.subarray(colon + 1)));
+  } finally {
+    bytes.fill(0);
+  }
 }
 
 /** The last text that the entry gives for a member; `null` leaves an earlier one as it is, as in Go. */

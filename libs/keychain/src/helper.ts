@@ -1,11 +1,11 @@
 import type { Logger } from '@soci/log';
+import { Turnstile } from '@soci/process';
 import { AnswerCache } from './answer-cache.ts';
 import { basic, identityToken, type Credential } from './credential.ts';
 import { KeychainError } from './errors.ts';
 import { JsonObject, readFirstValue } from './go-json.ts';
 import { helperEnvironment } from './helper-environment.ts';
 import { runProcess, type ProcessOutcome } from './helper-process.ts';
-import { Permits } from './permits.ts';
 import { plainWords } from './plain-words.ts';
 import { SingleFlight } from './single-flight.ts';
 
@@ -45,7 +45,7 @@ export class CredentialHelpers {
   readonly #cache: AnswerCache<Credential>;
   readonly #flights = new SingleFlight<Credential | undefined>();
   /** By program: one that hangs must not hold up the others. */
-  readonly #limits = new Map<string, Permits>();
+  readonly #limits = new Map<string, Turnstile>();
 
   constructor({ env, log, timeoutMs = DEFAULT_TIMEOUT_MS, cacheMs = 0, nowMs = () => performance.now() }: HelperOptions) {
     this.#env = helperEnvironment(env);
@@ -71,11 +71,11 @@ export class CredentialHelpers {
     const flight = `${suffix}\0${key}`;
     const kept = this.#cache.get(flight);
     if (kept !== undefined) return kept;
-    const limit = this.#limits.get(suffix) ?? new Permits(MAX_PARALLEL_RUNS);
+    const limit = this.#limits.get(suffix) ?? new Turnstile(MAX_PARALLEL_RUNS);
     this.#limits.set(suffix, limit);
     return this.#flights.run(flight, signal, async (shared) => {
       using turn = new DisposableStack();
-      turn.use(await limit.take(shared));
+      turn.use(await limit.enter(shared));
       const credential = await this.#run(PREFIX + suffix, key, shared);
       if (credential !== undefined) this.#cache.set(flight, credential, this.#cacheMs);
       return credential;

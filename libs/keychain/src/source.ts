@@ -71,7 +71,7 @@ export function none(reason: string): Answer {
 }
 
 /** How many logins of one answer are worth showing a registry: a hundred wrong ones lock an account. */
-const MAX_CANDIDATES = 5;
+export const MAX_CANDIDATES = 5;
 
 /** The first few candidates that differ, in their order. */
 export function firstDistinct(candidates: Iterable<Candidate>): readonly Candidate[] {

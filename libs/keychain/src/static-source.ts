@@ -1,7 +1,7 @@
 import type { Credential } from './credential.ts';
 import { KeychainError } from './errors.ts';
 import { ANONYMOUS, basic } from './credential.ts';
-import { isHubHost } from './hub.ts';
+import { registryOf } from './hub.ts';
 import { none, type Answer, type CredentialSource, type Lookup } from './source.ts';
 
 export interface StaticSourceOptions {
@@ -49,9 +49,4 @@ export function commandLineSource(
 ): CredentialSource {
   if (flag.user === undefined) return otherwise;
   return new StaticSource({ name: '--user', credential: parseUserFlag(flag.user), host: flag.host });
-}
-
-function registryOf(host: string): string {
-  const lower = host.toLowerCase();
-  return isHubHost(lower) ? 'docker.io' : lower;
 }

@@ -1,5 +1,6 @@
-import { constants, type BigIntStats } from 'node:fs';
+import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
+import { fileVersion, readBounded } from './read-bounded.ts';
 
 export interface TrustedFile {
   /** Changes whenever the file does, also when it is replaced by renaming. */
@@ -39,20 +40,11 @@ export async function readTrustedFile(
   if (!status.isFile()) throw new Error('not a regular file');
   const mode = Number(status.mode & 0o7777n);
   refuseOthers(Number(status.uid), mode, owners);
-  if (status.size > BigInt(maxBytes)) throw new Error(`larger than ${maxBytes} bytes`);
-  const version = versionOf(status);
+  if (status.size > BigInt(maxBytes)) throw new Error(`longer than ${maxBytes} bytes`);
+  const version = fileVersion(status);
   if (version === knownVersion) return { version, mode, text: undefined };
-  const buffer = Buffer.alloc(maxBytes + 1);
-  let length = 0;
-  for (;;) {
-    const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
-    length += bytesRead;
-    if (bytesRead === 0) break;
-    if (length > maxBytes) throw new Error(`larger than ${maxBytes} bytes`);
-  }
+  const text = await readBounded(file, maxBytes);
   signal.throwIfAborted();
-  const text = buffer.toString('utf8', 0, length);
-  buffer.fill(0, 0, length);
   return { version, mode, text };
 }
 
@@ -71,8 +63,4 @@ export async function requireTrusted(path: string, kind: 'folder' | 'program', o
 function refuseOthers(owner: number, mode: number, owners: readonly number[]): void {
   if (!owners.includes(owner)) throw new UntrustedFileError(`owned by user ${owner}`);
   if ((mode & WRITABLE_BY_OTHERS) !== 0) throw new UntrustedFileError(`writable by others (mode ${mode.toString(8)})`);
-}
-
-function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }

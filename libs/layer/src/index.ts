@@ -15,5 +15,4 @@ export { type LayerNames, LayerStore, type LayerStoreOptions } from './layer-sto
 export { type KernelProbe, type KernelProbeOptions, probeKernel } from './probe/probe-kernel.ts';
 export { PacedChanges } from './paced-changes.ts';
 export { PendingChange } from './pending-change.ts';
-export { Turnstile } from './turnstile.ts';
 export { type SpanIndex, spanAt, type SpanKind } from './span-index.ts';

@@ -1,6 +1,7 @@
 import { open, rename, rm, stat, truncate } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Logger } from '@soci/log';
+import { Turnstile } from '@soci/process';
 import { type BuiltZtoc, ZtocBuilder } from '@soci/ztoc';
 import type { BlobSource } from './blob-source.ts';
 import type { LayerSource } from './layer-source.ts';
@@ -13,7 +14,6 @@ import type { LayerNames, LayerStore } from './layer-store.ts';
 import { PrepareThread } from './prepare-thread.ts';
 import type { PrepareJob } from './prepare-worker.ts';
 import { SharedWork } from './shared-work.ts';
-import { Turnstile } from './turnstile.ts';
 
 export interface PrepareRequest {
   readonly layerDigest: string;

@@ -1,5 +1,6 @@
 export { runMain, type RunOptions } from './run-main.ts';
 export { returnMemoryWhenIdle, type ReturnMemoryOptions } from './return-memory.ts';
 export { runService, type Service, type ServiceContext } from './run-service.ts';
+export { Turnstile } from './turnstile.ts';
 export { untilAborted } from './until-aborted.ts';
 export { REVISION, VERSION } from './version.ts';

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseGoDuration } from './go-duration.ts';
 import { parseHostsToml, type HostEntry } from './hosts-toml.ts';
 
 function read(text: string): ReturnType<typeof parseHostsToml> {
@@ -128,22 +127,4 @@ describe('parseHostsToml', () => {
     assert.throws(() => read(`ca = 1\n# ${'a.'.repeat(100_000)}\n`), { code: 'HOSTS_INVALID' });
     assert.ok(performance.now() - startedMs < 2_000);
   });
-});
-
-describe('parseGoDuration', () => {
-  for (const [text, ms] of [
-    ['5s', 5_000],
-    ['500ms', 500],
-    ['1.5h', 5_400_000],
-    ['1m30s', 90_000],
-    ['.5s', 500],
-    ['0', 0],
-    ['5', undefined],
-    ['', undefined],
-    ['5 s', undefined],
-    ['-5s', undefined],
-    ['1d', undefined],
-    ['..s', undefined],
-  ] as const)
-    it(`reads ${JSON.stringify(text)}`, () => assert.equal(parseGoDuration(text), ms));
 });

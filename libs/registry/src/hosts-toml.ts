@@ -1,9 +1,9 @@
 import { resolve } from 'node:path';
 import { parseToml, TomlError } from '@soci/config';
+import { parseGoDuration } from '@soci/keychain';
 import { z } from 'zod';
 import { parseEndpoint, type Endpoint } from './endpoint.ts';
 import { RegistryError } from './errors.ts';
-import { parseGoDuration } from './go-duration.ts';
 import { CAPABILITIES, type Capability } from './registry-host.ts';
 import { lineOf } from './toml-line.ts';
 
@@ -123,7 +123,7 @@ export function bareEntry(
 function entryOf(address: string, from: z.output<typeof entry>, directory: string): HostEntry {
   const absolute = (path: string): string => resolve(directory, path);
   const dialTimeoutMs = from.dial_timeout === '' ? undefined : parseGoDuration(from.dial_timeout);
-  if (from.dial_timeout !== '' && dialTimeoutMs === undefined)
+  if (from.dial_timeout !== '' && !(dialTimeoutMs !== undefined && dialTimeoutMs >= 0))
     throw new SyntaxError('dial_timeout: not a span of time such as 500ms or 5s');
   return {
     endpoint: address === '' ? undefined : parseEndpoint(address),

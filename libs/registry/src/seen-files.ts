@@ -1,6 +1,7 @@
-import { constants, type BigIntStats } from 'node:fs';
+import { constants } from 'node:fs';
 import { open, opendir, stat } from 'node:fs/promises';
 import { describeError, isNotFound } from '@soci/errors';
+import { fileVersion, readBounded } from '@soci/keychain';
 import { RegistryError } from './errors.ts';
 
 const MAX_NAMES = 1024;
@@ -19,7 +20,7 @@ export class SeenFiles {
   /** @throws {RegistryError} `HOSTS_INVALID` when it cannot be told */
   async exists(path: string): Promise<boolean> {
     try {
-      const version = versionOf(await stat(path, { bigint: true }));
+      const version = fileVersion(await stat(path, { bigint: true }));
       this.#versions.set(path, version);
       return true;
     } catch (cause) {
@@ -34,18 +35,10 @@ export class SeenFiles {
     try {
       await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK); // a pipe in its place must not hold us
       const stats = await handle.stat({ bigint: true });
-      this.#versions.set(path, versionOf(stats));
+      this.#versions.set(path, fileVersion(stats));
       if (!stats.isFile()) throw new Error('not a regular file');
       if (stats.size > BigInt(maxBytes)) throw new Error(`longer than ${maxBytes} bytes`);
-      const buffer = Buffer.alloc(maxBytes + 1);
-      let length = 0;
-      for (;;) {
-        const { bytesRead } = await handle.read(buffer, length, buffer.length - length, length);
-        length += bytesRead;
-        if (bytesRead === 0 || length > maxBytes) break;
-      }
-      if (length > maxBytes) throw new Error(`longer than ${maxBytes} bytes`);
-      return buffer.toString('utf8', 0, length);
+      return await readBounded(handle, maxBytes);
     } catch (cause) {
       if (!this.#versions.has(path)) this.#versions.set(path, ABSENT);
       if (isNotFound(cause)) return undefined;
@@ -57,7 +50,7 @@ export class SeenFiles {
   async list(path: string): Promise<readonly string[]> {
     const names: string[] = [];
     try {
-      this.#versions.set(path, versionOf(await stat(path, { bigint: true })));
+      this.#versions.set(path, fileVersion(await stat(path, { bigint: true })));
       for await (const item of await opendir(path)) {
         if (names.length >= MAX_NAMES) throw new Error(`more than ${MAX_NAMES} files`);
         if (!item.isDirectory()) names.push(item.name);
@@ -75,12 +68,8 @@ function unusable(path: string, cause: unknown): RegistryError {
 
 async function versionAt(path: string): Promise<string> {
   try {
-    return versionOf(await stat(path, { bigint: true }));
+    return fileVersion(await stat(path, { bigint: true }));
   } catch {
     return ABSENT; // whoever reads it will say why
   }
-}
-
-function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }

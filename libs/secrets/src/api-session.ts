@@ -1,4 +1,5 @@
-import { Permits, type PullSecretSource } from '@soci/keychain';
+import type { PullSecretSource } from '@soci/keychain';
+import { Turnstile } from '@soci/process';
 import type { Logger } from '@soci/log';
 import { ApiClient } from './api-client.ts';
 import { ApiLogin } from './api-login.ts';
@@ -39,7 +40,7 @@ export class ApiSession implements AsyncDisposable {
     this.target = target;
     const login = new ApiLogin({ target, env });
     this.#api = new ApiClient({ target, login, userAgent, log, ...(proxyFor === undefined ? {} : { proxyFor }) });
-    const lists = new Permits(MAX_PARALLEL_LISTS);
+    const lists = new Turnstile(MAX_PARALLEL_LISTS);
     const unlisted = new Set(scopes);
     const feeds = scopes.map((scope) => {
       const onListed = (): void => {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '@soci/errors';
-import type { Permits, PullSecretSource } from '@soci/keychain';
+import type { PullSecretSource } from '@soci/keychain';
+import type { Turnstile } from '@soci/process';
 import type { ApiClient } from './api-client.ts';
 import type { ApiProblems, Verb } from './api-problems.ts';
 import { BackOff } from './back-off.ts';
@@ -19,7 +20,7 @@ export interface SecretFeedOptions {
   readonly problems: ApiProblems;
   readonly counters: SyncCounters;
   /** Lists at the same time. */
-  readonly lists: Permits;
+  readonly lists: Turnstile;
   readonly timings: SyncTimings;
   /** A list is complete. */
   readonly onListed: () => void;
@@ -58,7 +59,7 @@ export class SecretFeed {
     const { type, namespace } = scope;
     try {
       using held = new DisposableStack();
-      held.use(await lists.take(signal));
+      held.use(await lists.enter(signal));
       const list = held.use(source.beginList(namespace === undefined ? { type } : { type, namespace }));
       let version = '';
       for await (const page of listPages(api, scope, signal)) {
