@@ -2,8 +2,8 @@ import { statSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
 
 /** Below that there is nothing to gain. */
-const MIN_FREE_PAGES = 64;
-const MIN_LOG_BYTES = 256 << 10;
+const MIN_FREE_PAGES = 16;
+const MIN_LOG_BYTES = 64 << 10;
 /** @see https://sqlite.org/rescode.html */
 const SQLITE_FULL = 13;
 

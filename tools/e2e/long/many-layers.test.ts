@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { connect } from 'node:net';
 import { describe, it } from 'node:test';
-import { waitFor } from '@soci/testing';
+import { promisify } from 'node:util';
+import { freePort, waitFor } from '@soci/testing';
 import { footprintOf, processTree, type Footprint } from '../footprint.ts';
 import { ManyLayersNode } from '../many-layers-node.ts';
 import { scratchFolder } from '../stack.ts';
 
+const run = promisify(execFile);
+
 const MANY = { images: 10, layers: 40, files: 400 };
+const CHURN = { images: 50, layers: 10, files: 40 };
 const MAX_RSS_MEGABYTES = 200;
 const MAX_THREADS = 40;
 const MAX_START_MS = 2_000;
@@ -45,6 +50,53 @@ describe('four hundred lazily mounted layers', () => {
   });
 });
 
+describe('fifty images that are mounted and removed', () => {
+  it('leave nothing behind, and the second time takes no more than the first', { timeout: 900_000 }, async (t) => {
+    await using resources = new AsyncDisposableStack();
+    const directory = await scratchFolder(resources);
+    const metrics = `127.0.0.1:${await freePort()}`;
+    await using node = await ManyLayersNode.start({ many: CHURN, directory, config: `${metricsAt(metrics)}${IDLE}` });
+    const first = await churn(node, metrics);
+    t.diagnostic(describeCycle(first));
+    const second = await churn(node, metrics);
+    t.diagnostic(describeCycle(second));
+
+    assert.ok(second.after.rssMegabytes <= 1.1 * first.after.rssMegabytes, `${inWords(first.after)}, then ${inWords(second.after)}`);
+    for (const { peakDiskBytes, diskBytes, mounts } of [first, second]) {
+      assert.ok(diskBytes < peakDiskBytes / 100, `${diskBytes} bytes of ${peakDiskBytes} are left`);
+      assert.equal(mounts, 0);
+    }
+    assert.ok(second.after.descriptors <= first.after.descriptors + 2, `${inWords(first.after)}, then ${inWords(second.after)}`);
+    assert.equal(second.series, first.series);
+  });
+});
+
+interface Cycle {
+  readonly after: Footprint;
+  readonly peakDiskBytes: number;
+  readonly diskBytes: number;
+  /** Of layers. */
+  readonly mounts: number;
+  /** In the metrics. */
+  readonly series: number;
+}
+
+async function churn(node: ManyLayersNode, metrics: string): Promise<Cycle> {
+  for (const reference of node.references) await node.pull(reference);
+  const peakDiskBytes = await diskBytes(node.root);
+  await node.removeAll();
+  await waitFor(async () => (await node.mounts()).layers.length === 0, { timeoutMs: 60_000, what: 'the mounts to go' });
+  const after = await quiet(node);
+  return {
+    after,
+    peakDiskBytes,
+    diskBytes: await diskBytes(node.root),
+    mounts: (await node.mounts()).layers.length,
+    series: (await (await fetch(`http://${metrics}/metrics`)).text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+      .length,
+  };
+}
+
 /** Kills the service. @returns milliseconds until the next one accepts connections */
 async function killedUntilServed({ snapshotter }: ManyLayersNode): Promise<number> {
   const before = processTree(snapshotter.pid);
@@ -81,6 +133,35 @@ async function settled(node: ManyLayersNode, fits: (footprint: Footprint) => boo
   return last;
 }
 
+/** Waits until nothing more is given back. */
+async function quiet(node: ManyLayersNode): Promise<Footprint> {
+  const [QUIET_MS, STEP_MS] = [30_000, 1_000];
+  let least = footprintOf(node.snapshotter.pid);
+  let since = performance.now();
+  await waitFor(
+    () => {
+      const now = footprintOf(node.snapshotter.pid);
+      if (now.rssMegabytes < least.rssMegabytes - 1 || now.threads < least.threads) [least, since] = [now, performance.now()];
+      return performance.now() - since > QUIET_MS;
+    },
+    { timeoutMs: SETTLE_MS + QUIET_MS, intervalMs: STEP_MS, what: 'memory to be given back' },
+  );
+  return footprintOf(node.snapshotter.pid);
+}
+
+async function diskBytes(folder: string): Promise<number> {
+  const { stdout } = await run('du', ['--summarize', '--one-file-system', '--block-size=1', folder]);
+  return Number(stdout.split('\t')[0]);
+}
+
+function metricsAt(address: string): string {
+  return `metrics_address = "${address}"\n`;
+}
+
 function inWords({ rssMegabytes, threads, descriptors }: Footprint): string {
   return `${Math.round(rssMegabytes)} MB, ${threads} threads, ${descriptors} descriptors`;
+}
+
+function describeCycle({ after, peakDiskBytes, diskBytes: left, series }: Cycle): string {
+  return `${inWords(after)}; ${peakDiskBytes} bytes on disk, then ${left}; ${series} series`;
 }
