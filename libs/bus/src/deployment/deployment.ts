@@ -203,7 +203,7 @@ export class Deployment {
     for (const member of members) await (await this.#folderOf(member)).write('peers.json', formatPeers(this.#peersOf(member)));
     const users = members.map((identity) => ({ identity, publicKeys: identity.login }));
     await (await this.#folder('nats')).write('nats-server.conf', serverConfig({ listen, monitor, folder: natsPath, users }));
-    await (await PrivateFolder.make(this.path)).write(DOCUMENT, formatDeployment(this.#document));
+    await (await this.#top()).write(DOCUMENT, formatDeployment(this.#document));
   }
 
   #peersOf({ service, node }: Identity): Peers {
@@ -235,8 +235,8 @@ export class Deployment {
     return await PrivateFolder.make(join(this.path, name), this.#document.owners[name]);
   }
 
-  async #top(): Promise<void> {
-    await PrivateFolder.make(this.path, undefined, this.#mode());
+  async #top(): Promise<PrivateFolder> {
+    return await PrivateFolder.make(this.path, undefined, this.#mode());
   }
 
   #mode(): number {
