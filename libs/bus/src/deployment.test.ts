@@ -145,8 +145,10 @@ describe('keys that change while services run', () => {
       await nats.reload();
       await sleep(4_000);
     };
-    await deployed.deployment.beginRotation({}, settle);
-    await assert.rejects(deployed.deployment.beginRotation({}, settle), { code: 'INVALID' });
+    await deployed.deployment.announceKeys({});
+    await settle();
+    assert.equal(await deployed.deployment.useKeys(), true);
+    await assert.rejects(deployed.deployment.announceKeys({}), { code: 'INVALID' });
     await sleep(5_000);
     await (await Deployment.open(deployed.deployment.path)).finishRotation(settle);
     await nats.reload();

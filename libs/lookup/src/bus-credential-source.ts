@@ -1,6 +1,7 @@
 import { BusError, type Bus } from '@soci/bus';
 import { describeError } from '@soci/errors';
 import {
+  ChangeListeners,
   fingerprint,
   KeychainError,
   SingleFlight,
@@ -40,7 +41,7 @@ export class BusCredentialSource implements CredentialSource, AsyncDisposable {
   readonly #held: HeldAnswers;
   readonly #changes: ChangeLog;
   readonly #flights = new SingleFlight<Answer>();
-  readonly #listeners = new Set<(change: SourceChange) => void>();
+  readonly #listeners = new ChangeListeners();
   readonly #refused = new Set<string>();
   readonly #stop = new AbortController();
 
@@ -80,15 +81,13 @@ export class BusCredentialSource implements CredentialSource, AsyncDisposable {
   }
 
   onChange(listener: (change: SourceChange) => void): Disposable {
-    const own = (change: SourceChange): void => listener(change); // the same function may be added twice
-    this.#listeners.add(own);
-    return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
+    return this.#listeners.add(listener);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
-    this.#listeners.clear();
     await this.#changes[Symbol.asyncDispose]();
+    this.#listeners.clear();
     this.#held.wipeAll();
   }
 
@@ -175,6 +174,6 @@ export class BusCredentialSource implements CredentialSource, AsyncDisposable {
   }
 
   #tell(change: SourceChange): void {
-    for (const listener of this.#listeners) listener(change);
+    this.#listeners.tell(change);
   }
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BusError, type Bus } from '@soci/bus';
 import type { ImageReference } from '@soci/image';
-import { HUB_HOSTS, isHubHost, type SourceChange } from '@soci/keychain';
+import { registryOf, type SourceChange } from '@soci/keychain';
 import type { Logger } from '@soci/log';
 import { BoundedMap } from './bounded-map.ts';
 import { LookupError } from './errors.ts';
@@ -87,8 +87,7 @@ export class RemoteNamespaces implements Disposable {
 
   #onChange({ hosts }: SourceChange): void {
     for (const [key, { reference }] of this.#known.entries()) {
-      const names = isHubHost(reference.host) ? HUB_HOSTS : [reference.host.toLowerCase()];
-      if (hosts === undefined || hosts.some((host) => names.includes(host))) this.#stale.set(key, reference);
+      if (hosts?.some((host) => registryOf(host) === registryOf(reference.host)) ?? true) this.#stale.set(key, reference);
     }
     void this.#refresh(); // it reports and never rejects
   }

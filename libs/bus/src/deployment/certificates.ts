@@ -50,7 +50,7 @@ export async function makeServerCertificate(authority: PrivateFolder, folder: Pr
     return `DNS:${host}`;
   });
   const extensions = ['basicConstraints=critical,CA:FALSE', 'extendedKeyUsage=serverAuth', `subjectAltName=${names.join(',')}`];
-  await inScratch(folder, async (scratch) => {
+  await inScratch(authority, async (scratch) => {
     await writeFile(join(scratch, 'extensions'), extensions.join('\n'));
     await openssl(scratch, ['req', '-new', ...NEW_KEY, '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=soci bus']);
     await openssl(scratch, [

@@ -113,27 +113,33 @@ export class Deployment {
     if (this.#document.topology === 'cluster') await rm(join(this.path, 'nodes', node), { recursive: true, force: true });
   }
 
-  /**
-   * Makes new keys. From now on the old ones and the new ones are good, until `finishRotation`.
-   * @param settle called when the new ones are known to those who check them, before anybody uses them: lets the server and the services read what has changed
-   */
-  async beginRotation(scope: RotationScope, settle: () => Promise<void>): Promise<void> {
+  /** Makes new keys and has those who check them know them, beside the old ones: both are good until `finishRotation`. Nobody uses the new ones before `useKeys`. */
+  async announceKeys(scope: RotationScope): Promise<void> {
+    const node = scope.node === undefined ? undefined : toNodeId(scope.node);
     const isMeant = (member: Member): boolean =>
-      (scope.service === undefined || member.service === scope.service) &&
-      (scope.node === undefined || member.node === toNodeId(scope.node));
+      (scope.service === undefined || member.service === scope.service) && (node === undefined || member.node === node);
     const kinds = scope.kinds ?? KEY_KINDS;
-    if (!this.#document.members.some(isMeant)) throw new DeploymentError('NOT_FOUND', 'there is no such service or node');
+    const meant = this.#document.members.filter(isMeant);
+    if (meant.length === 0) throw new DeploymentError('NOT_FOUND', 'there is no such service or node');
+    if (meant.some((member) => kinds.some((kind) => member[kind].length > 1)))
+      throw new DeploymentError('INVALID', 'keys are being changed already: finish that first');
     const members: Member[] = [];
     for (const member of this.#document.members) members.push(isMeant(member) ? await this.#withNewKeys(member, kinds) : member);
     this.#update(members);
     await this.#save();
-    await settle();
-    await this.#useNewSeeds((member, kind) => isUsedAtOnce(member, kind));
   }
 
-  /** The old keys are no good any more. */
+  /** Has services use what was announced, once the server and the other services have read it. @returns whether there was any */
+  async useKeys(): Promise<boolean> {
+    return await this.#useNewSeeds(isUsedAtOnce);
+  }
+
+  /**
+   * The old keys are no good any more, once the server has read its configuration again.
+   * @param settle lets services read their new keys, where these had not been used yet
+   */
   async finishRotation(settle: () => Promise<void>): Promise<void> {
-    if (await this.#useNewSeeds((member, kind) => isUsedAtOnce(member, kind))) await settle(); // it had been interrupted
+    if (await this.useKeys()) await settle();
     await this.#useNewSeeds(() => true);
     const newest = (keys: readonly string[]): readonly string[] => keys.slice(-1);
     this.#update(
@@ -175,7 +181,6 @@ export class Deployment {
     for (const kind of kinds) {
       const keys = member[kind];
       if (keys.length === 0) continue;
-      if (keys.length > 1) throw new DeploymentError('INVALID', 'keys are being changed already: finish that first');
       changed[kind] = [...keys, await writePair(folder, nextSeedFile(kind), kind)];
     }
     return { ...member, ...changed };

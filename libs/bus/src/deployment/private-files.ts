@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isNotFound } from '@soci/errors';
 
@@ -35,8 +35,13 @@ export class PrivateFolder {
   async write(name: string, content: string | Uint8Array): Promise<void> {
     const draft = this.at(`.${name}.new`);
     await rm(draft, { force: true });
-    await writeFile(draft, content, { mode: FILE_MODE, flag: 'wx', flush: true });
-    if (this.#owner !== undefined) await chown(draft, this.#owner.uid, this.#owner.gid);
+    {
+      // By its descriptor: whoever owns the folder could put another file in its place.
+      await using file = await open(draft, 'wx', FILE_MODE);
+      await file.writeFile(content);
+      if (this.#owner !== undefined) await file.chown(this.#owner.uid, this.#owner.gid);
+      await file.sync();
+    }
     await rename(draft, this.at(name));
   }
 
