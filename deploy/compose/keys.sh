@@ -21,7 +21,7 @@ own() { # FOLDER OWNER
   chown "$2" "$1"
 }
 
-[ -e "$keys/deployment.json" ] || bus_keys init --dir "$keys" --topology host --node node --host nats --host 127.0.0.1 --listen 0.0.0.0:4222 --monitor 127.0.0.1:8222
+[ -e "$keys/deployment.json" ] || bus_keys init --dir "$keys" --topology host --node node --host nats --host 127.0.0.1 --listen 0.0.0.0:4222 --monitor 127.0.0.1:8222 --nats-path /keys
 [ $# -eq 0 ] || bus_keys "$@" --dir "$keys"
 
 give_out "$keys/nats" /for/nats 10005:10005

@@ -21,7 +21,8 @@ export interface ManyLayers {
   readonly files: number;
 }
 
-const FOLDERS = 20;
+/** Folders of a layer. */
+export const FOLDERS = 20;
 const MIN_FILE_BYTES = 100;
 const MAX_FILE_BYTES = 3_000;
 /** Images under way at the same time: most of each is waiting for the registry. */

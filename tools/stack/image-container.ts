@@ -74,7 +74,8 @@ export class ImageContainer implements Container {
 
   #rights(): readonly string[] {
     const { isPrivileged, capabilities } = this.#spec;
-    if (isPrivileged) return ['--privileged'];
+    // An engine shows control groups by itself, `ctr` does not.
+    if (isPrivileged) return ['--privileged', '--mount', mountFlag({ source: '/sys/fs/cgroup', target: '/sys/fs/cgroup' })];
     return DEFAULT_CAPABILITIES.filter((name) => !capabilities.includes(name)).flatMap((name) => ['--cap-drop', `CAP_${name}`]);
   }
 

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { describeError } from '@soci/errors';
 import { Containerd } from '@soci/testing';
 import { Progress } from '../demo/progress.ts';
+import { startCluster } from './cluster.ts';
 import { ComposeStack } from './compose-stack.ts';
 import type { Container, ContainerSpec } from './container.ts';
 import { runDemo } from './demo.ts';
@@ -14,6 +15,7 @@ const USAGE = `usage: npm run stack [-- [up | demo] [options]]
   up                start the services of docker-compose.yml as processes, and run until Ctrl-C (the default)
   demo              start them, push an image, pull it through cri-proxy, run it, and end
   --profile NAME    with the services of this profile too (kubernetes: set KUBECONFIG_FILE)
+  --cluster         with something that stands in for a cluster, and the profile kubernetes
   --order A,B,...   start the services in this order
   --small           demo: an image of a few megabytes
   --images DIR      run this project's services by containerd, from the archives that deploy/image/build.sh made
@@ -27,6 +29,7 @@ async function main(args: readonly string[]): Promise<void> {
     allowPositionals: true,
     options: {
       profile: { type: 'string', multiple: true, default: [] },
+      cluster: { type: 'boolean', default: false },
       order: { type: 'string' },
       images: { type: 'string' },
       small: { type: 'boolean', default: false },
@@ -43,8 +46,15 @@ async function main(args: readonly string[]): Promise<void> {
   await using resources = new AsyncDisposableStack();
   const images = values.images === undefined ? undefined : resources.use(await loadImages(values.images, directory));
   const makeContainer = images && ((spec: ContainerSpec): Container => new ImageContainer(spec, images));
+  const cluster = values.cluster ? resources.use(await startCluster(directory)) : undefined;
   const stack = resources.use(
-    await ComposeStack.open({ directory, profiles: values.profile, onStep, ...(makeContainer && { makeContainer }) }),
+    await ComposeStack.open({
+      directory,
+      profiles: cluster === undefined ? values.profile : [...values.profile, 'kubernetes'],
+      env: { ...process.env, ...(cluster && { KUBECONFIG_FILE: cluster.kubeconfig }) },
+      onStep,
+      ...(makeContainer && { makeContainer }),
+    }),
   );
   await stack.up(values.order?.split(','));
   progress.step('all services are healthy');

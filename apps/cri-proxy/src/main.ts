@@ -1,4 +1,6 @@
+import { connectBus } from '@soci/bus';
 import { createImageServiceProxy, CriCredentials } from '@soci/cri';
+import { serveLookups } from '@soci/lookup';
 import { runService, untilAborted, type ServiceContext } from '@soci/process';
 import { serveGrpc } from '@soci/rpc';
 
@@ -13,8 +15,15 @@ const service = {
 };
 
 async function main({ config, address, log }: ServiceContext, signal: AbortSignal): Promise<void> {
-  using credentials = new CriCredentials({ isolation: config.credentials.isolation });
-  using proxy = createImageServiceProxy({ upstream: { path: config.criKeychain.imageServicePath }, credentials, log });
+  await using resources = new AsyncDisposableStack();
+  const credentials = resources.use(new CriCredentials({ isolation: config.credentials.isolation }));
+  const proxy = resources.use(createImageServiceProxy({ upstream: { path: config.criKeychain.imageServicePath }, credentials, log }));
+  const { servers, keysDir, requestTimeoutMsec } = config.bus;
+  if (servers.length === 0) log.warn('[bus] servers names no bus: nobody can ask for the credentials of pulls');
+  else {
+    const bus = resources.use(connectBus({ servers, keysDir, service: 'cri-proxy', requestTimeoutMs: requestTimeoutMsec, log }));
+    resources.use(serveLookups({ bus, source: credentials, namespacesOf: credentials.namespacesOf.bind(credentials) }));
+  }
   await using server = await serveGrpc({
     address,
     services: [],

@@ -3,6 +3,7 @@ import { credentialChain } from '@soci/keychain';
 import { REVISION, runService, untilAborted, VERSION, type ServiceContext } from '@soci/process';
 import { serveGrpc } from '@soci/rpc';
 import { RecentTroubles, serveAdmin } from '@soci/status';
+import { openBusSources } from './bus-sources.ts';
 
 /** Only the snapshotter's user may ask: an answer is a blob that somebody's credential was good for. */
 const SOCKET_MODE = 0o600;
@@ -20,14 +21,16 @@ const service = {
 async function main(context: ServiceContext, signal: AbortSignal): Promise<void> {
   const { address, config, log } = context;
   const { env } = process;
-  const chain = credentialChain({ ...context, env });
-  for (const link of chain.links) if ('off' in link) log.info({ source: link.name, reason: link.off }, 'credential source is off');
   await using resources = new AsyncDisposableStack();
-  const { fetcher } = resources.use(createFetcher({ ...context, env, credentials: chain.source }));
+  const { sources, namespaces, conditionOf } = openBusSources(context, resources);
+  const chain = credentialChain({ ...context, env, ...sources });
+  for (const link of chain.links) if ('off' in link) log.info({ source: link.name, reason: link.off }, 'credential source is off');
+  const { fetcher } = resources.use(createFetcher({ ...context, env, ...namespaces, credentials: chain.source }));
   const admin = await serveAdmin({
     address: config.admin.address,
     sources: chain.links,
-    facts: { ...context, name: service.name, version: VERSION, revision: REVISION, troubles },
+    ...namespaces,
+    facts: { ...context, name: service.name, version: VERSION, revision: REVISION, troubles, sourceState: conditionOf },
     log,
   });
   if (admin !== undefined) resources.use(admin);

@@ -1,4 +1,6 @@
+import { connectBus } from '@soci/bus';
 import { PullSecretSource } from '@soci/keychain';
+import { serveLookups } from '@soci/lookup';
 import { runService, untilAborted, type ServiceContext } from '@soci/process';
 import { proxyFromEnv, ProxyRules } from '@soci/registry';
 import { serveGrpc } from '@soci/rpc';
@@ -18,7 +20,14 @@ async function main({ config, address, log, userAgent }: ServiceContext, signal:
   const source = new PullSecretSource({ log, isolation: config.credentials.isolation });
   const proxies = new ProxyRules(proxyFromEnv(process.env));
   const proxyFor = proxies.proxyFor.bind(proxies);
-  await using sync = new SecretsSync({ source, kubeconfigPath, namespaces, env: process.env, userAgent, proxyFor, log });
+  await using resources = new AsyncDisposableStack();
+  const sync = resources.use(new SecretsSync({ source, kubeconfigPath, namespaces, env: process.env, userAgent, proxyFor, log }));
+  const { servers, keysDir, requestTimeoutMsec } = config.bus;
+  if (servers.length === 0) log.warn('[bus] servers names no bus: nobody can ask for the secrets');
+  else {
+    const bus = resources.use(connectBus({ servers, keysDir, service: 'secret-syncer', requestTimeoutMs: requestTimeoutMsec, log }));
+    resources.use(serveLookups({ bus, source, state: () => stateOf(sync) }));
+  }
   await using server = await serveGrpc({
     address,
     services: [],
@@ -33,6 +42,10 @@ async function main({ config, address, log, userAgent }: ServiceContext, signal:
   else log.warn('kubeconfig_keychain enable_keychain is false: no secrets are followed');
   log.info({ address: server.address }, 'soci-secret-syncer successfully started');
   await untilAborted(signal);
+}
+
+function stateOf({ state: { kind, problem } }: SecretsSync): { readonly ready: boolean; readonly reason: string } {
+  return { ready: kind === 'synced', reason: problem ?? (kind === 'synced' ? '' : 'the first list is not complete') };
 }
 
 await runService(service, process.argv.slice(2), process.env, main);

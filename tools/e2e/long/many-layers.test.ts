@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { connect } from 'node:net';
 import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { freePort, waitFor } from '@soci/testing';
 import { footprintOf, processTree, type Footprint } from '../footprint.ts';
 import { ManyLayersNode } from '../many-layers-node.ts';
 import { scratchFolder } from '../stack.ts';
+import { LayerReaders } from './many-layers-readers.ts';
 
 const run = promisify(execFile);
 
@@ -15,6 +17,9 @@ const CHURN = { images: 50, layers: 10, files: 40 };
 const MAX_RSS_MEGABYTES = 200;
 const MAX_THREADS = 40;
 const MAX_START_MS = 2_000;
+const MAX_READ_MS = 2_000;
+/** After the service is there again. */
+const READ_ON_MS = 10_000;
 /** In which threads that have nothing to do end, and what they held is given back. */
 const SETTLE_MS = 90_000;
 /** Layers are idle: nobody reads, and nothing is fetched for later. */
@@ -36,16 +41,25 @@ describe('four hundred lazily mounted layers', () => {
     t.diagnostic(inWords(idle));
     assert.ok(idle.threads < MAX_THREADS, inWords(idle));
 
-    for (const isRegistryDown of [false, true]) {
+    const half = MANY.files / 2;
+    for (const [isRegistryDown, firstFile] of [
+      [false, 0],
+      [true, half],
+    ] as const) {
       if (isRegistryDown) await node.registry.stop('SIGKILL');
+      await using readers = await LayerReaders.start(layers, firstFile, half);
       const startMs = await killedUntilServed(node);
       assert.deepEqual((await node.mounts()).layers, layers);
+      await sleep(READ_ON_MS);
+      const { longestMs, reads } = await readers.finish();
+      t.diagnostic(`${reads} reads, the longest ${Math.round(longestMs)} ms`);
       const after = await settled(
         node,
         ({ rssMegabytes, descriptors }) => descriptors >= idle.descriptors * 0.9 && rssMegabytes <= idle.rssMegabytes * 1.1,
       );
       t.diagnostic(`registry ${isRegistryDown ? 'down' : 'up'}: serves after ${Math.round(startMs)} ms, then ${inWords(after)}`);
       assert.ok(startMs < MAX_START_MS, `${startMs} ms`);
+      assert.ok(longestMs < MAX_READ_MS, `a read took ${longestMs} ms`);
     }
   });
 });
