@@ -89,7 +89,8 @@ export class NatsBus implements Bus {
     const deadline = AbortSignal.timeout(limitMs);
     const name = `${method.service}/${method.name}`;
     try {
-      const answer = await this.#requester.request(method, request, AbortSignal.any([signal, deadline, this.#stop.signal]));
+      const until = AbortSignal.any([signal, deadline, this.#stop.signal]);
+      const answer = await this.#askTwice(method, request, AbortSignal.timeout(limitMs / 2), until);
       this.#counters.request(name, 'ok');
       return answer;
     } catch (error) {
@@ -102,6 +103,16 @@ export class NatsBus implements Bus {
       if (error instanceof BusError || signal.aborted) return error;
       if (deadline.aborted) return new BusError('TIMED_OUT', `${name}: no answer in ${limitMs} ms`);
       return new BusError('CLOSED', `${name}: the bus is closed`);
+    }
+  }
+
+  /** A message that is on its way while either side changes its connection is lost. A question has no effect, so it may be put once more. */
+  async #askTwice<Q, A>(method: Method<Q, A>, request: Q, half: AbortSignal, until: AbortSignal): Promise<A> {
+    try {
+      return await this.#requester.request(method, request, AbortSignal.any([half, until]));
+    } catch (error) {
+      if (error !== half.reason || until.aborted) throw error;
+      return await this.#requester.request(method, request, until);
     }
   }
 

@@ -68,8 +68,8 @@ class MemoryStore implements ContentStore {
     return Promise.resolve();
   }
 
-  label(): Promise<void> {
-    assert.fail('labels are written with their blobs');
+  label(digest: string, labels: Readonly<Record<string, string>>): Promise<void> {
+    return Promise.try(() => void Object.assign(this.#need(digest).labels, labels));
   }
 
   delete(digest: string): Promise<void> {
