@@ -2,6 +2,7 @@ import { DEFAULT_ADDRESS } from '@soci/config';
 import { createFetcher } from '@soci/fetcher';
 import { KeeperLink } from '@soci/fuse';
 import { inheritedFuse } from '@soci/fuse/launcher';
+import type { ImageReference } from '@soci/image';
 import { credentialChain } from '@soci/keychain';
 import { exitNow, trimMemory } from '@soci/linux';
 import { createMetrics } from '@soci/metrics';
@@ -58,11 +59,24 @@ async function main(context: ServiceContext, signal: AbortSignal): Promise<void>
   const about = { ...context, env, ...(namespacesOf && { namespacesOf }) };
   const { fetcher } = resources.use(createFetcher({ ...about, credentials: chain.source }));
 
+  /** Those of a read: also whoever pulled the image before the last stop. */
+  const knownNamespaces = (reference: ImageReference): readonly string[] => {
+    const noted = snapshotter?.namespacesOf(reference.canonical()) ?? [];
+    return [...new Set([...(namespacesOf?.(reference) ?? []), ...noted])];
+  };
+
   const watch = new SnapshotterWatch();
   const health = new ServiceHealth({ conditions: watch.conditions() });
   await registerHealthMetrics(metrics, health);
   const facts = factsOf(context, watch, secrets);
-  const admin = await serveAdmin({ ...about, address: config.admin.address, sources: chain.links, health, facts });
+  const admin = await serveAdmin({
+    ...about,
+    namespacesOf: knownNamespaces,
+    address: config.admin.address,
+    sources: chain.links,
+    health,
+    facts,
+  });
   if (admin !== undefined) resources.use(admin);
 
   await serveSnapshotter(

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { parseReference } from '@soci/image';
 import { fingerprint, type Answer, type SourceChange } from '@soci/keychain';
+import { collectLogs } from '@soci/log';
 import { CriCredentials, toLogin, type AuthConfig, type CriCredentialsOptions, type Login } from './index.ts';
+import { KeptPulls } from './kept-pulls.ts';
 
 const APP = 'registry.example.com/team-a/app:1.0';
 const TOOL = 'registry.example.com/team-b/tool:3';
@@ -183,6 +185,35 @@ describe('CriCredentials', () => {
     credentials.sweep();
     assert.equal(credentials.size, 1);
     assert.deepEqual(await users(credentials, `${HOST}/b:1`), ['b']);
+  });
+
+  it('has room for ten thousand logins where nothing else is said', (t) => {
+    const credentials = make(t);
+    for (let pod = 0; pod <= 10_000; pod++) pull(credentials, APP, `ns-${pod}`, login('u', `pw-${pod}`));
+    assert.equal(credentials.size, 10_000);
+  });
+
+  it('does not take a date that is set ahead for time that has gone by, also over a crash', async (t) => {
+    const memory = { sizeBytes: 1 << 20, bytes: Buffer.alloc(1 << 20) };
+    const pages = {
+      sizeBytes: memory.sizeBytes,
+      read: (into: Uint8Array, at: number) => void memory.bytes.copy(into, 0, at, at + into.length),
+      write: (from: Uint8Array, at: number): void => {
+        memory.bytes.set(from, at);
+      },
+    };
+    const { log } = collectLogs();
+    const credentials = make(t, { kept: KeptPulls.create(pages, log) });
+    pull(credentials, APP, 'a', login('u'));
+    const realMs = Date.now();
+    t.mock.timers.enable({ apis: ['Date'], now: realMs + 8 * 24 * 60 * 60_000 });
+    credentials.sweep();
+    assert.deepEqual(await users(credentials), ['u']);
+    const after = make(t, { kept: KeptPulls.open(pages, log) });
+    after.sweep();
+    const answer = await ask(after);
+    assert.ok(answer.kind === 'candidates');
+    assert.ok(Math.abs((answer.candidates[0]?.sinceMs ?? 0) - realMs) < 60_000);
   });
 
   it('tells whose look-up may succeed now, and what is given no more', (t) => {

@@ -16,6 +16,7 @@ import { isForItsRegistry, orderCandidates } from './candidates.ts';
 import { HeldSecrets, wipe } from './held-secrets.ts';
 import type { KeptPulls } from './kept-pulls.ts';
 import type { Login } from './login.ts';
+import { monotonicMs } from './monotonic-ms.ts';
 import { keyOf, PulledEntries, type PulledEntry } from './pulled-entries.ts';
 
 export interface CriCredentialsOptions {
@@ -26,7 +27,10 @@ export interface CriCredentialsOptions {
   readonly maxEntries?: number;
   /** Since the last pull, or the last time it was given out. */
   readonly maxAgeMs?: number;
+  /** For ages: goes on over a crash, and no change of the date moves it. */
   readonly nowMs?: () => number;
+  /** The date, as `Date.now()`: for people. */
+  readonly wallMs?: () => number;
   /** Has what outlives a crash of this process. Its owner says when it is wiped; disposing of the credentials does not. */
   readonly kept?: KeptPulls | undefined;
 }
@@ -69,7 +73,8 @@ export class CriCredentials implements CredentialSource, Disposable {
       isInUse: () => false,
       maxEntries: DEFAULT_MAX_ENTRIES,
       maxAgeMs: DEFAULT_MAX_AGE_MS,
-      nowMs: () => Date.now(),
+      nowMs: monotonicMs,
+      wallMs: () => Date.now(),
       ...options,
     };
     this.#startedMs = this.#options.nowMs();
@@ -192,7 +197,7 @@ export class CriCredentials implements CredentialSource, Disposable {
       fingerprint: print,
       running: 1,
       rank: 0,
-      sinceMs: nowMs,
+      sinceMs: this.#options.wallMs(),
       usedMs: nowMs,
       imageId: '',
       isOrphan: false,
@@ -207,7 +212,8 @@ export class CriCredentials implements CredentialSource, Disposable {
     const isNewNamespace = !this.#entries
       .ofReference(entry.reference)
       .some(({ namespace, rank }) => rank > 0 && namespace === entry.namespace);
-    this.#entries.succeed(entry, { rank: ++this.#lastRank, nowMs: this.#options.nowMs(), imageId });
+    const { nowMs, wallMs } = this.#options;
+    this.#entries.succeed(entry, { rank: ++this.#lastRank, nowMs: nowMs(), wallMs: wallMs(), imageId });
     const proven = this.#entries
       .ofReference(entry.reference)
       .filter(({ namespace, rank, login }) => namespace === entry.namespace && rank > 0 && login.kind !== 'none')

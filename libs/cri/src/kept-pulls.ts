@@ -2,6 +2,7 @@ import { fingerprint, registryOf, type Credential } from '@soci/keychain';
 import type { Logger } from '@soci/log';
 import { wipe } from './held-secrets.ts';
 import { entryBody, parseEntryBody, parseSecretBody, secretBody } from './kept-record.ts';
+import { monotonicMs } from './monotonic-ms.ts';
 import { keyOf, type PulledEntry } from './pulled-entries.ts';
 import { RECORD_KIND, type KeptRecord, type Memory } from './record-layout.ts';
 import { RecordMemory } from './record-memory.ts';
@@ -43,7 +44,7 @@ export class KeptPulls {
   }
 
   /** Goes on with the memory of a process that ended by accident. @returns undefined for memory of another version */
-  static open(memory: Memory, log: Logger, nowMs: number = Date.now()): KeptPulls | undefined {
+  static open(memory: Memory, log: Logger, nowMs: number = monotonicMs()): KeptPulls | undefined {
     const opened = RecordMemory.open(memory);
     if (opened === undefined) return undefined;
     const kept = new KeptPulls(opened.records, log);
@@ -227,7 +228,7 @@ function toEntry(
     fingerprint: print,
     running: 0,
     rank,
-    sinceMs: Math.min(sinceMs, nowMs),
+    sinceMs,
     usedMs: Math.min(usedMs, nowMs),
     imageId,
     isOrphan: orphan === 1,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { cri } from '@soci/proto';
 import { readPullRequest, readPullResponse, readRemoveRequest } from './image-messages.ts';
 import { toLogin } from './login.ts';
@@ -96,10 +97,17 @@ describe('MessageTap', () => {
     }
   });
 
-  it('refuses a message above the limit by its prefix, and does not hold one that is merely large', () => {
+  it('refuses a message above the limit by its prefix, and shows every other', () => {
     const prefix = Buffer.alloc(5);
     prefix.writeUInt32BE(MAX_MESSAGE_BYTES + 1, 1);
     assert.throws(() => new MessageTap({ encoding: undefined }).write(prefix), { code: 'TOO_LARGE' });
-    new MessageTap({ onFirst: () => assert.fail('too large to read'), encoding: undefined }).write(frame(Buffer.alloc(2 << 20)));
+    const seen: number[] = [];
+    for (const encoding of [undefined, 'gzip']) {
+      const message = Buffer.alloc(MAX_MESSAGE_BYTES);
+      const framed = frame(encoding === undefined ? message : gzipSync(message));
+      framed[0] = encoding === undefined ? 0 : 1;
+      new MessageTap({ onFirst: ({ length }) => void seen.push(length), encoding }).write(framed);
+    }
+    assert.deepEqual(seen, [MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES]);
   });
 });

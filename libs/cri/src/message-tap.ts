@@ -1,10 +1,8 @@
 import { gunzipSync, inflateSync } from 'node:zlib';
 import { CriError } from './errors.ts';
 
-/** containerd's limit for a message in either direction. */
+/** containerd's limit for a message in either direction, also once it is inflated: it refuses what is larger. */
 export const MAX_MESSAGE_BYTES = 16 << 20;
-/** What is read here is a name, a login and an id; a larger message goes by unread. */
-const MAX_READ_BYTES = 1 << 20;
 const PREFIX_BYTES = 5;
 const INFLATE = new Map([
   ['gzip', gunzipSync],
@@ -56,7 +54,6 @@ export class MessageTap {
     this.#left = this.#prefix.readUInt32BE(1);
     if (this.#left > MAX_MESSAGE_BYTES)
       throw new CriError('TOO_LARGE', `message of ${this.#left} bytes is larger than ${MAX_MESSAGE_BYTES}`);
-    if (this.#left > MAX_READ_BYTES) this.#first = undefined;
     this.#isFirstCompressed = this.#prefix[0] === 1;
     return taken;
   }
@@ -74,7 +71,7 @@ export class MessageTap {
   #inflate(message: Buffer): Buffer | undefined {
     if (!this.#isFirstCompressed) return message;
     try {
-      return INFLATE.get(this.#options.encoding ?? '')?.(message, { maxOutputLength: MAX_READ_BYTES });
+      return INFLATE.get(this.#options.encoding ?? '')?.(message, { maxOutputLength: MAX_MESSAGE_BYTES });
     } catch {
       return undefined;
     }

@@ -17,7 +17,7 @@ export interface PulledEntry {
   rank: number;
   /** When the last pull succeeded, or started while none has; milliseconds of the wall clock. */
   sinceMs: number;
-  /** When it was last pulled or given out. */
+  /** When it was last pulled or given out; milliseconds of a clock that nobody sets. */
   usedMs: number;
   /** As containerd answered it, `sha256:...`; empty while it is not known. */
   imageId: string;
@@ -30,6 +30,14 @@ export function keyOf(reference: string, namespace: string, login: Login, finger
   const reason = login.kind === 'broken' ? login.reason : '';
   const server = login.kind === 'none' ? '' : (login.serverHost ?? '*');
   return [reference, namespace, login.kind, fingerprint || reason, server].join('\0');
+}
+
+interface Success {
+  readonly rank: number;
+  readonly nowMs: number;
+  readonly wallMs: number;
+  /** Empty when it is not known: then the one before stays. */
+  readonly imageId: string;
 }
 
 /** Entries in the order of their last use, and by what they are asked for. Whatever changes of them is written to what outlives the process. */
@@ -93,10 +101,9 @@ export class PulledEntries {
     this.touch(entry, nowMs);
   }
 
-  /** @param imageId empty when it is not known: then the one before stays */
-  succeed(entry: PulledEntry, { rank, nowMs, imageId }: { readonly rank: number; readonly nowMs: number; readonly imageId: string }): void {
+  succeed(entry: PulledEntry, { rank, nowMs, wallMs, imageId }: Success): void {
     entry.rank = rank;
-    entry.sinceMs = nowMs;
+    entry.sinceMs = wallMs;
     this.#use(entry, nowMs);
     this.#setOrphan(entry, false);
     if (imageId === '' || imageId === entry.imageId) {

@@ -182,6 +182,12 @@ export class LayerStore implements AsyncDisposable {
       }));
   }
 
+  /** The Kubernetes namespaces that are noted with the layers of an image. */
+  namespacesOf(reference: string): readonly string[] {
+    const rows = this.#db.prepare('SELECT DISTINCT namespaces FROM sources WHERE reference = ?').all(reference);
+    return [...new Set(rows.flatMap(({ namespaces }) => JSON.parse(String(namespaces)) as string[]))];
+  }
+
   /** Notes that these Kubernetes namespaces, too, pulled an image; where that is news, it goes first, because it could be read just now. */
   addNamespaces(reference: string, namespaces: readonly string[]): void {
     const rows = this.#db.prepare('SELECT layer, repository, namespaces FROM sources WHERE reference = ?').all(reference);

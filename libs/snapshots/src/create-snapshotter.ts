@@ -62,6 +62,8 @@ export interface RunningSnapshotter extends AsyncDisposable {
   noteServing(): void;
   /** Whether a snapshot belongs to an image that was pulled under this name. */
   isImageUsed(reference: string): boolean;
+  /** Kubernetes namespaces whose pulls of an image are noted with its layers; none until those are open. */
+  namespacesOf(reference: string): readonly string[];
 }
 
 /**
@@ -102,7 +104,9 @@ export async function createSnapshotter(options: CreateSnapshotterOptions, signa
   const onLazyFailure = (): number => counters.lazyFailures++;
   const snapshotter = new Snapshotter({ store, directories, calls, log, lazy: late, overlayOptions, onLazyFailure });
   if (options.metrics !== undefined) registerSnapshotterMetrics(options.metrics, counters, view);
+  let stackNow: LazyStack | undefined;
   const opened = opening.then((stack) => {
+    stackNow = stack;
     view.opened(stack);
     report(stack, log);
     return stack.mode;
@@ -113,6 +117,7 @@ export async function createSnapshotter(options: CreateSnapshotterOptions, signa
   const restored = restore({ opening, records, snapshotter, view, counters, log }, alive);
   resources.defer(async () => {
     lifetime.abort(new Error('the snapshotter stops'));
+    stackNow = undefined; // its tables are closed next
     await restored;
   });
   const all = resources.move();
@@ -126,6 +131,7 @@ export async function createSnapshotter(options: CreateSnapshotterOptions, signa
       counters.startSeconds = process.uptime();
     },
     isImageUsed: (reference) => store.hasImage(reference),
+    namespacesOf: (reference) => stackNow?.namespacesOf(reference) ?? [],
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
 }

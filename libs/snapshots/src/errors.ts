@@ -6,11 +6,12 @@ export type SnapshotErrorCode =
   | 'UNAVAILABLE'
   | 'UNIMPLEMENTED'
   | 'DEADLINE_EXCEEDED'
+  | 'RESOURCE_EXHAUSTED'
   | 'STORE_BUSY'
   | 'STORE_FOREIGN'
   | 'STORE_CORRUPT';
 
-/** What went wrong with a snapshot. `code` is stable, and the first seven are gRPC statuses of the same name; `message` is for people. */
+/** What went wrong with a snapshot. `code` is stable, and the first eight are gRPC statuses of the same name; `message` is for people. */
 export class SnapshotError extends Error {
   override readonly name = 'SnapshotError';
   readonly code: SnapshotErrorCode;

@@ -50,6 +50,8 @@ export interface LazyStack extends AsyncDisposable {
   readonly layers: LazySnapshots;
   readonly mode: LazyMode;
   readonly served: ServedLayers;
+  /** Kubernetes namespaces that are noted with the layers of an image. */
+  readonly namespacesOf: (reference: string) => readonly string[];
   /** Undefined in plain mode. */
   readonly engine: StartedServing['engine'];
   /** Requests that an earlier process had read and this one answers. */
@@ -87,6 +89,7 @@ export async function openLazyStack(options: LazyStackOptions, signal: AbortSign
     layers,
     mode: started.mode,
     served,
+    namespacesOf: (reference) => store.namespacesOf(reference),
     engine: started.engine,
     requestsResumed: () => started.requestsResumed(),
     standing: standing.count,

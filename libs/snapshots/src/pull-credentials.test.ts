@@ -106,6 +106,8 @@ inPrivateNamespace(import.meta.filename, () => {
       assert.equal((await running.opened).mode, 'erofs');
       await read(node, 2, 1, '27');
       assert.deepEqual(node.source.reads[0].namespaces, ['team-b', 'team-a']);
+      assert.deepEqual(running.namespacesOf(REFERENCE), ['team-b', 'team-a']);
+      assert.deepEqual(running.namespacesOf('registry.example.com/other:1'), []);
     });
 
     it('goes through the image that was pulled last, through the other one where that is refused, and never through one that was removed', async (t) => {

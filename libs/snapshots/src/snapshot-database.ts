@@ -98,14 +98,26 @@ function migrate(database: DatabaseSync, path: string): void {
 
 /** SQLite's primary result codes. @see https://sqlite.org/rescode.html */
 const SQLITE_BUSY = 5;
+const SQLITE_FULL = 13;
 const SQLITE_NOTADB = 26;
 
+/** A full disk as containerd is to be told of it; everything else as it is. */
+export function asFailure(cause: unknown): unknown {
+  return resultCode(cause) === SQLITE_FULL
+    ? new SnapshotError('RESOURCE_EXHAUSTED', 'no space left for the table of snapshots', { cause })
+    : cause;
+}
+
 function asStoreError(path: string, cause: unknown): unknown {
-  const code = cause instanceof Error && 'errcode' in cause && typeof cause.errcode === 'number' ? cause.errcode & 0xff : undefined;
+  const code = resultCode(cause);
   if (code === SQLITE_BUSY) return new SnapshotError('STORE_BUSY', `${path} is in use by another process`, { cause });
   if (code === SQLITE_NOTADB)
     return new SnapshotError('STORE_FOREIGN', `${path} is not an SQLite database: it belongs to another program`, { cause });
   return cause;
+}
+
+function resultCode(cause: unknown): number | undefined {
+  return cause instanceof Error && 'errcode' in cause && typeof cause.errcode === 'number' ? cause.errcode & 0xff : undefined;
 }
 
 /** All statements, reading integers as bigint: times in nanoseconds are past 2^53. */

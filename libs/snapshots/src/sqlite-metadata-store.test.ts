@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, it, type TestContext } from 'node:test';
 import type { SnapshotErrorCode } from './errors.ts';
 import { LABEL, toLabels } from './labels.ts';
@@ -203,6 +204,18 @@ describe('SqliteMetadataStore', () => {
     const many = Object.fromEntries(Array.from({ length: 513 }, (_, i) => [`k${i}`, 'v']));
     throwsCode(() => store.create(active('b', '', many), nowhere), 'INVALID_ARGUMENT');
     throwsCode(() => store.updateLabels('none', (before) => before), 'NOT_FOUND');
+  });
+
+  it('tells a full disk apart, and works again afterwards', async (t) => {
+    const store = await openStore(t);
+    const exec = t.mock.method(DatabaseSync.prototype, 'exec', function (this: DatabaseSync, sql: string): void {
+      if (sql === 'COMMIT') throw Object.assign(new Error('database or disk is full'), { code: 'ERR_SQLITE_ERROR', errcode: 13 });
+      this.prepare(sql).run();
+    });
+    throwsCode(() => store.create(active('a'), nowhere), 'RESOURCE_EXHAUSTED');
+    exec.mock.restore();
+    assert.equal(store.get('a'), undefined);
+    assert.equal(store.create(active('a'), nowhere).name, 'a');
   });
 
   it('dates creation and update apart', async (t) => {

@@ -3,7 +3,7 @@ import { compactDatabase } from '@soci/layer';
 import { SnapshotError } from './errors.ts';
 import { normalizeLabels, toLabels } from './labels.ts';
 import type { CommitRequest, MetadataStore, NewSnapshot } from './metadata-store.ts';
-import { KIND_NAMES, KINDS, openDatabase, prepareAll, type Query } from './snapshot-database.ts';
+import { asFailure, KIND_NAMES, KINDS, openDatabase, prepareAll, type Query } from './snapshot-database.ts';
 import { NO_USAGE, type Labels, type SnapshotRecord } from './snapshot.ts';
 import { wallClock, type NanosecondClock } from './wall-clock.ts';
 
@@ -145,14 +145,14 @@ export class SqliteMetadataStore implements MetadataStore {
   }
 
   #transaction<T>(work: () => T): T {
-    this.#database.exec('BEGIN IMMEDIATE');
     try {
+      this.#database.exec('BEGIN IMMEDIATE');
       const result = work();
       this.#database.exec('COMMIT');
       return result;
     } catch (cause) {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
-      throw cause;
+      throw asFailure(cause);
     }
   }
 
