@@ -25,6 +25,10 @@ const PACKAGES = {
   'libc6-dev': '/usr/include/pthread.h',
   python3: '/usr/bin/python3',
   'etcd-server': '/usr/bin/etcd',
+  'nats-server': '/usr/sbin/nats-server',
+  iproute2: '/usr/sbin/ip',
+  'docker-compose': '/usr/bin/docker-compose',
+  buildah: '/usr/bin/buildah',
 };
 
 const say = (text) => process.stderr.write(`setup: ${text}\n`);

@@ -26,6 +26,14 @@ describe('the stack of docker-compose.yml as processes', { skip: !existsSync(NAT
     assert.match(await demo(['--order', SERVICES.toReversed().join(',')]), /\b2 layers mounted lazily/);
   });
 
+  it('gets the login of a pull from cri-proxy over the bus', async () => {
+    assert.match(await demo(['--over-bus']), /\b2 layers mounted lazily/);
+  });
+
+  it('follows the secrets of a cluster besides', async () => {
+    assert.match(await demo(['--cluster', '--over-bus']), /\b2 layers mounted lazily/);
+  });
+
   it('tells of its commands', async () => {
     const { stdout } = await run(join(ROOT, 'tools', 'stack', 'run.sh'), ['--help']);
     assert.match(stdout, /^usage: npm run stack/);

@@ -1,4 +1,4 @@
-import { chmod, chown, copyFile, mkdir } from 'node:fs/promises';
+import { chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KubeStandIn } from '@soci/testing';
 
@@ -7,8 +7,8 @@ const USER = 'soci';
 const SYNCER_ID = 10_003;
 
 export interface Cluster extends AsyncDisposable {
-  /** Of a user who may follow secrets; the secret-syncer's own file, as it takes no other's. */
-  readonly kubeconfig: string;
+  /** What docker-compose.yml takes from the environment: a kubeconfig, the secret-syncer's own as it takes no other's, and that the registry-fetcher is to ask for secrets. */
+  readonly env: Readonly<Record<string, string>>;
 }
 
 /** What stands in for a cluster: an API server for secrets alone. */
@@ -18,8 +18,15 @@ export async function startCluster(directory: string): Promise<Cluster> {
   const api = await KubeStandIn.start({ directory: home, users: [USER] });
   await api.grant(USER, { resources: ['secrets'], verbs: ['list', 'watch'] });
   const kubeconfig = join(directory, 'kubeconfig');
-  await copyFile(api.kubeconfig(USER), kubeconfig);
-  await chmod(kubeconfig, 0o400);
+  await writeFile(kubeconfig, await withAuthority(await readFile(api.kubeconfig(USER), 'utf8')), { mode: 0o400 });
   await chown(kubeconfig, SYNCER_ID, SYNCER_ID);
-  return { kubeconfig, [Symbol.asyncDispose]: () => api[Symbol.asyncDispose]() };
+  const env = { KUBECONFIG_FILE: kubeconfig, REGISTRY_FETCHER_CONFIG: './deploy/compose/kubernetes/registry-fetcher.toml' };
+  return { env, [Symbol.asyncDispose]: () => api[Symbol.asyncDispose]() };
+}
+
+/** The certificate itself in place of its path, which is not to be seen by the one who reads the file. */
+async function withAuthority(text: string): Promise<string> {
+  const [line = '', path] = /"certificate-authority":\s*"([^"]+)"/.exec(text) ?? [];
+  if (path === undefined) throw new Error('a kubeconfig without a certificate authority');
+  return text.replace(line, `"certificate-authority-data": "${(await readFile(path)).toString('base64')}"`);
 }

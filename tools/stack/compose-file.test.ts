@@ -116,11 +116,19 @@ describe('docker-compose.yml', () => {
 
 describe('the configuration files of the stack', () => {
   const folder = join(ROOT, 'deploy', 'compose', 'config');
-  for (const file of readdirSync(folder)) {
-    it(`${file} has only keys that are known and have an effect`, () => {
-      assert.deepEqual(parseConfig(readFileSync(join(folder, file), 'utf8'), file, { strict: true }).warnings, []);
+  const withSecrets = join(ROOT, 'deploy', 'compose', 'kubernetes', 'registry-fetcher.toml');
+  for (const path of [...readdirSync(folder).map((file) => join(folder, file)), withSecrets]) {
+    it(`${path.slice(ROOT.length + 1)} has only keys that are known and have an effect`, () => {
+      assert.deepEqual(parseConfig(readFileSync(path, 'utf8'), path, { strict: true }).warnings, []);
     });
   }
+
+  it('have the registry-fetcher ask for secrets where there is a cluster, and differ in nothing else', () => {
+    const { config } = parseConfig(readFileSync(join(folder, 'registry-fetcher.toml'), 'utf8'), 'config.toml');
+    const { config: other } = parseConfig(readFileSync(withSecrets, 'utf8'), 'config.toml');
+    assert.deepEqual([config.kubeconfigKeychain.enableKeychain, other.kubeconfigKeychain.enableKeychain], [false, true]);
+    assert.deepEqual({ ...other, kubeconfigKeychain: undefined }, { ...config, kubeconfigKeychain: undefined });
+  });
 
   it('have metrics where Prometheus looks for them', () => {
     const targets = readFileSync(join(ROOT, 'deploy', 'compose', 'prometheus.yml'), 'utf8').matchAll(/"([\w-]+):(\d+)"/g);

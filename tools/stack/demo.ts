@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Cri, type Login } from '@soci/testing';
@@ -20,11 +20,13 @@ export interface DemoOptions {
   readonly directory: string;
   /** An image of a few megabytes in place of the demo's. */
   readonly isSmall: boolean;
+  /** Takes away the registry-fetcher's own login, so that the one of the pull has to come over the bus. */
+  readonly isOverBus: boolean;
   readonly progress: Progress;
 }
 
 /** Adds an index to an image, pushes it to the stack's registry, pulls it through cri-proxy as a kubelet would, and runs it. @throws when a layer was not served lazily */
-export async function runDemo(stack: ComposeStack, { directory, isSmall, progress }: DemoOptions): Promise<void> {
+export async function runDemo(stack: ComposeStack, { directory, isSmall, isOverBus, progress }: DemoOptions): Promise<void> {
   const image = isSmall ? await makeSmall(join(directory, 'small')) : await buildDemoImage(join(ROOT, 'tmp', 'demo'), progress);
   progress.step('soci convert: adding a SOCI index to the image');
   const converted = join(directory, 'converted');
@@ -50,6 +52,7 @@ export async function runDemo(stack: ComposeStack, { directory, isSmall, progres
     env: { ...process.env, NODE_EXTRA_CA_CERTS: join(stack.volume('registry-ca'), 'ca.crt'), STACK_LOGIN: JSON.stringify(login) },
   });
 
+  if (isOverBus) await writeFile(join(stack.volume('registry-login'), 'config.json'), '{}');
   progress.step('pulling it through cri-proxy, running it');
   using cri = new Cri(join(stack.volume('cri-socket'), 'cri-proxy.sock'));
   const begin = performance.now();

@@ -14,9 +14,10 @@ import { waitForEnd } from './wait-for-end.ts';
 const USAGE = `usage: npm run stack [-- [up | demo] [options]]
   up                start the services of docker-compose.yml as processes, and run until Ctrl-C (the default)
   demo              start them, push an image, pull it through cri-proxy, run it, and end
-  --profile NAME    with the services of this profile too (kubernetes: set KUBECONFIG_FILE)
+  --profile NAME    with the services of this profile too (kubernetes: see deploy/compose/README.md)
   --cluster         with something that stands in for a cluster, and the profile kubernetes
   --order A,B,...   start the services in this order
+  --over-bus        demo: the registry-fetcher has no login of its own, and asks cri-proxy over the bus
   --small           demo: an image of a few megabytes
   --images DIR      run this project's services by containerd, from the archives that deploy/image/build.sh made
 `;
@@ -32,6 +33,7 @@ async function main(args: readonly string[]): Promise<void> {
       cluster: { type: 'boolean', default: false },
       order: { type: 'string' },
       images: { type: 'string' },
+      'over-bus': { type: 'boolean', default: false },
       small: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -51,7 +53,7 @@ async function main(args: readonly string[]): Promise<void> {
     await ComposeStack.open({
       directory,
       profiles: cluster === undefined ? values.profile : [...values.profile, 'kubernetes'],
-      env: { ...process.env, ...(cluster && { KUBECONFIG_FILE: cluster.kubeconfig }) },
+      env: { ...process.env, ...cluster?.env },
       onStep,
       ...(makeContainer && { makeContainer }),
     }),
@@ -59,7 +61,7 @@ async function main(args: readonly string[]): Promise<void> {
   await stack.up(values.order?.split(','));
   progress.step('all services are healthy');
   if (command === 'demo') {
-    await runDemo(stack, { directory, isSmall: values.small, progress });
+    await runDemo(stack, { directory, isSmall: values.small, isOverBus: values['over-bus'], progress });
     return;
   }
   process.stdout.write(about(stack));
