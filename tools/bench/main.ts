@@ -2,6 +2,7 @@ import { availableParallelism, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { describeError } from '@soci/errors';
 import { Progress } from '../demo/progress.ts';
+import { benchBus } from './bus.ts';
 import type { BenchContext, Peers } from './context.ts';
 import { benchConvert } from './convert.ts';
 import { benchCri } from './cri.ts';
@@ -21,6 +22,7 @@ const SECTIONS: ReadonlyMap<string, (context: BenchContext) => Promise<void> | v
   ['lazy', benchLazy],
   ['cri', benchCri],
   ['secrets', benchSecrets],
+  ['bus', benchBus],
 ]);
 
 const USAGE = `usage: npm run bench -- [--rounds N] [SECTION...]

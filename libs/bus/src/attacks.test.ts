@@ -12,6 +12,7 @@ import { freePort, Nats } from '@soci/testing';
 import { connect, nkeyAuthenticator, type Msg, type NatsConnection } from 'nats';
 import { NatsBus } from './nats-bus.ts';
 import { bind } from './seal/binding.ts';
+import { CurveKey } from './seal/curve-key.ts';
 import { seal } from './seal/sealed-body.ts';
 import { connected, Deployed } from './testing/deployed.ts';
 import { question, sealedMethod } from './testing/methods.ts';
@@ -42,9 +43,8 @@ class Intruder implements AsyncDisposable {
     return new Intruder(connection, directory, `_INBOX.${node}.${service}`);
   }
 
-  async curve() {
-    const pair = fromCurveSeed(await readFile(join(this.#directory, 'curve.seed')));
-    return { pair, publicKey: pair.getPublicKey() };
+  async curve(): Promise<CurveKey> {
+    return new CurveKey(await readFile(join(this.#directory, 'curve.seed')));
   }
 
   /** @returns the code of the refusal, or what else came */

@@ -3,15 +3,15 @@ import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { createAccount, createCurve, fromCurveSeed, fromSeed, type KeyPair } from '@nats-io/nkeys';
+import { createAccount, createCurve, fromSeed, type KeyPair } from '@nats-io/nkeys';
 import { collectLogs } from '@soci/log';
 import { bus } from '@soci/proto';
 import { freePort, Nats } from '@soci/testing';
 import { connect, nkeyAuthenticator } from 'nats';
-import type { CurveKey } from './keys/key-folder.ts';
 import { signStatement } from './keys/key-statement.ts';
 import type { NatsBus } from './nats-bus.ts';
 import { bind } from './seal/binding.ts';
+import { CurveKey } from './seal/curve-key.ts';
 import { open, seal } from './seal/sealed-body.ts';
 import { connected, Deployed } from './testing/deployed.ts';
 import { question, sealedMethod } from './testing/methods.ts';
@@ -43,8 +43,7 @@ describe('a service that answers wrongly', () => {
     const deployed = resources.use(await Deployed.make(await freePort()));
     resources.use(await Nats.start(deployed.server));
     const folder = join(deployed.keysDir(), 'secret-syncer');
-    const curvePair = fromCurveSeed(await readFile(join(folder, 'curve.seed')));
-    const curve = { pair: curvePair, publicKey: curvePair.getPublicKey() };
+    const curve = new CurveKey(await readFile(join(folder, 'curve.seed')));
     const signing = fromSeed(await readFile(join(folder, 'signing.seed')));
     const ca = await readFile(join(folder, 'ca.crt'), 'utf8');
     const authenticator = nkeyAuthenticator(await readFile(join(folder, 'login.seed')));
@@ -84,7 +83,7 @@ describe('a service that answers wrongly', () => {
     return fetcher.request(method, question('q'), never, { timeoutMs: 1_000 });
   }
 
-  const other = createCurve();
+  const other = new CurveKey(createCurve().getSeed());
   const statements: readonly { readonly name: string; readonly hostility: Hostility; readonly text: RegExp }[] = [
     { name: 'signed by another key', hostility: { signing: createAccount() }, text: /nobody we know/ },
     {
@@ -121,7 +120,7 @@ describe('a service that answers wrongly', () => {
       text: /WRONG_PURPOSE/,
     },
     { name: 'that has expired', hostility: { binding: (binding) => ({ ...binding, issuedAtMs: 1n, expiresAtMs: 2n }) }, text: /EXPIRED/ },
-    { name: 'of another key', hostility: { sealedBy: { pair: other, publicKey: other.getPublicKey() } }, text: /UNKNOWN_KEY/ },
+    { name: 'of another key', hostility: { sealedBy: other }, text: /UNKNOWN_KEY/ },
     { name: 'in plain', hostility: { reply: () => ({ plain: Buffer.from('"canary"') }) }, text: /NOT_SEALED/ },
     { name: 'that is cut', hostility: { reply: (made) => ({ sealed: { ...made, box: made.box.subarray(1) } }) }, text: /UNREADABLE/ },
     { name: 'that cannot be read', hostility: { message: Buffer.from('canary {') }, text: /cannot be read/ },

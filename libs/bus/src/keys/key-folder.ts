@@ -1,20 +1,15 @@
 import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fromCurveSeed, fromSeed, type KeyPair } from '@nats-io/nkeys';
+import { fromSeed, type KeyPair } from '@nats-io/nkeys';
 import { describeError, isNotFound } from '@soci/errors';
 import type { Logger } from '@soci/log';
 import { BusError } from '../errors.ts';
 import { isNodeId } from '../node-id.ts';
+import { CurveKey } from '../seal/curve-key.ts';
 import { SERVES_ALL_NODES, type Identity } from '../subjects.ts';
 import type { ServiceName } from '../bus.ts';
 import { parseIdentity, parsePeers, type Peers } from './key-documents.ts';
-
-/** An X25519 pair. Working its public key out takes as long as sealing does. */
-export interface CurveKey {
-  readonly pair: KeyPair;
-  readonly publicKey: string;
-}
 
 /** What one service has of keys: its own secret ones and the public ones of others. */
 export interface Keys {
@@ -111,20 +106,13 @@ export class KeyFolder implements Disposable {
     return {
       identity,
       login: fromSeed(trimmed(login)),
-      curve: curveKey(curve),
-      nextCurve: nextCurve === undefined ? undefined : curveKey(nextCurve),
+      curve: new CurveKey(trimmed(curve)),
+      nextCurve: nextCurve === undefined ? undefined : new CurveKey(trimmed(nextCurve)),
       signing: signing === undefined ? undefined : fromSeed(trimmed(signing)),
       peers: parsePeers((await read('peers.json')).toString('utf8')),
       authorities: (await read('ca.crt')).toString('utf8'),
     };
   }
-}
-
-function curveKey(seed: Buffer): CurveKey {
-  const text = trimmed(seed);
-  const pair = fromCurveSeed(text); // it keeps the bytes that the text stands for, not the text
-  text.fill(0);
-  return { pair, publicKey: pair.getPublicKey() };
 }
 
 /** Without the line's end, in a buffer of its own, which `KeyPair.clear` overwrites. */
@@ -136,7 +124,8 @@ function trimmed(seed: Buffer): Uint8Array {
 }
 
 function clear({ login, curve, nextCurve, signing }: Keys): void {
-  for (const pair of [login, curve.pair, nextCurve?.pair, signing]) pair?.clear();
+  for (const pair of [login, signing]) pair?.clear();
+  for (const key of [curve, nextCurve]) key?.[Symbol.dispose]();
 }
 
 async function versionOf(path: string): Promise<string> {

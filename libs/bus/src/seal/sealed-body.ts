@@ -1,12 +1,12 @@
 import { bus } from '@soci/proto';
-import type { CurveKey } from '../keys/key-folder.ts';
 import { Refused } from '../refusals.ts';
+import type { CurveKey } from './curve-key.ts';
 
 /** Seals a message, and overwrites it. */
 export function seal(own: CurveKey, recipientKey: string, binding: bus.Binding, message: Uint8Array): bus.Sealed {
   const body = bus.SealedBody.encode({ binding, message: Buffer.from(message.buffer, message.byteOffset, message.byteLength) }).finish();
   try {
-    return { senderKey: own.publicKey, recipientKey, box: Buffer.from(own.pair.seal(body, recipientKey)) };
+    return { senderKey: own.publicKey, recipientKey, box: own.seal(body, recipientKey) };
   } finally {
     body.fill(0);
     message.fill(0);
@@ -26,7 +26,7 @@ export interface Opened {
 export function open(own: CurveKey, senderKey: string, { box }: bus.Sealed): Opened {
   let body: Uint8Array | undefined;
   try {
-    body = own.pair.open(box, senderKey) ?? undefined;
+    body = own.open(box, senderKey);
     if (body === undefined) throw new Refused('UNREADABLE');
     const { binding, message } = bus.SealedBody.decode(body);
     if (binding === undefined) throw new Refused('UNREADABLE');
