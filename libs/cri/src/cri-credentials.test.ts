@@ -121,7 +121,7 @@ describe('CriCredentials', () => {
     pull(credentials, APP, 'a', toLogin(auth({ auth: secret })));
     await assert.rejects(ask(credentials), ({ code, message }: Error & { code: string }) => {
       assert.equal(code, 'CONFIG_INVALID');
-      assert.match(message, /auth holds no user name/);
+      assert.match(message, /invalid decoded auth/);
       assert.doesNotMatch(message, /alice|s3cret/);
       assert.ok(!message.includes(secret));
       return true;

@@ -44,7 +44,7 @@ export function decodeAuth(auth: string, padding: Padding = 'required'): Credent
   const bytes = Buffer.from(text, 'base64');
   try {
     const colon = bytes.indexOf(COLON);
-    if (colon <= 0) throw new EntryError('auth holds no user name before a colon');
+    if (colon <= 0) throw new EntryError('invalid decoded auth: no user name before a colon');
     return basic(bytes.toString('utf8', 0, colon), withoutNuls(bytes.subarray(colon + 1)));
   } finally {
     bytes.fill(0);
