@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { before, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { Containerd } from '@soci/testing';
 import { ROOT, scratchFolder } from '../stack.ts';
@@ -36,8 +36,8 @@ describe('the images', async () => {
       containerd = resources.use(await Containerd.start({ directory: await scratchFolder(resources) }));
       for (const name of await readdir(ARCHIVES))
         await containerd.ctr(['images', 'import', '--snapshotter', 'overlayfs', join(ARCHIVES, name)]);
-      return async () => await resources.disposeAsync();
     });
+    after(() => resources.disposeAsync());
 
     for (const [target, name] of Object.entries(PROGRAMS)) {
       it(`${target} starts its program, on a root that cannot be written to`, async () => {
