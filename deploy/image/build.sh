@@ -16,6 +16,9 @@ done
 
 cache=$PWD/tmp/images
 mkdir -p "$cache/run" "$out"
+# One build at a time: they share what is kept.
+exec 9>"$cache/lock"
+flock 9
 builda() { command=$1; shift; buildah --root "$cache/storage" --runroot "$cache/run" --storage-driver overlay "$command" "$@"; }
 exists() { builda inspect --type image "$1" >/dev/null 2>&1; }
 
@@ -66,11 +69,19 @@ trap 'rm -rf --one-file-system "$npmrc" "$context"' EXIT
 echo "registry=$(npm config get registry)" >"$npmrc"
 # One state of the sources for all targets, whatever is changed meanwhile: they share the stage that builds.
 tar --create --exclude-vcs --exclude=node_modules --exclude=dist --exclude=.nx --exclude=./tmp . | tar --extract --directory "$context"
-for target in "$@"; do
-  say "$target"
+build() { # TARGET
+  say "$1"
   builda build --quiet --layers --isolation chroot --pull-never --ignorefile "$context/deploy/Dockerfile.dockerignore" --secret "id=npmrc,src=$npmrc" \
     --build-arg BASE=localhost/soci-base --build-arg BUILDER=localhost/soci-builder \
-    --file "$context/deploy/Dockerfile" --target "$target" --tag "soci/$target" "$context" >"$cache/build.log" 2>&1 || { tail -n 20 "$cache/build.log" >&2; exit 1; }
+    --file "$context/deploy/Dockerfile" --target "$1" --tag "soci/$1" "$context" >"$cache/build.log" 2>&1 || { tail -n 20 "$cache/build.log" >&2; exit 1; }
+}
+
+# By its name the stage that all share is kept for the next build, while what earlier builds left is not.
+build build
+for target in "$@"; do
+  build "$target"
   rm -f "$out/$target.tar"
   builda push -q "soci/$target" "oci-archive:$out/$target.tar:docker.io/soci/$target:latest" >"$cache/build.log" 2>&1 || { tail -n 20 "$cache/build.log" >&2; exit 1; }
 done
+builda rm --all >/dev/null # of builds that were broken off
+builda rmi --prune >/dev/null
