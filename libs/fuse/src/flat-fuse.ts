@@ -22,8 +22,6 @@ export interface FlatFuseOptions {
   readonly mountPoint: string;
   /** What this leaves to the next process, and what the one before has left: with a session whose mount is still there, that mount goes on. */
   readonly state?: FuseState | undefined;
-  /** Whether it is mounted is what the state knows: callers have no say any more. */
-  readonly mounted?: false;
   /** Slots that are served from the start. */
   readonly slots?: readonly Slot[];
   /** False: as on a kernel that cannot send again what was not answered (before 6.9). For tests. */

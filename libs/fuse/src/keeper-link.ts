@@ -11,7 +11,7 @@ import {
   STORED_DEVICE,
   STORED_MEMORY_PREFIX,
 } from './launcher/kept.ts';
-import { FD_VARIABLE, FIRST_FD, inheritedFuse } from './launcher/launch.ts';
+import { FD_VARIABLE, FIRST_FD, inheritedFuse } from './launcher/device.ts';
 import { SESSION_MEMORY } from './launcher/session.ts';
 
 export interface KeeperLinkOptions {

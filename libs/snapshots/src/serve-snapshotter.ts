@@ -1,6 +1,6 @@
 import { DEFAULT_ADDRESS, type SnapshotterConfig } from '@soci/config';
 import { FuseState, type KeeperLink } from '@soci/fuse';
-import { activationEnvironment, type InheritedFuse, isLaunched } from '@soci/fuse/launcher';
+import { activationEnvironment, type InheritedFuse, isKept } from '@soci/fuse/launcher';
 import { notifySystemd } from '@soci/linux';
 import type { Logger } from '@soci/log';
 import { type Metrics, type Routes, serveMetrics } from '@soci/metrics';
@@ -102,7 +102,7 @@ export async function serveSnapshotter(options: ServeSnapshotterOptions, signal:
 
 /** In the name of the launcher, if there is one: it is what systemd knows as the main process. */
 function tell(env: ServeSnapshotterOptions['env'], state: string, log: Logger): void {
-  const pid = isLaunched(env) ? process.ppid : process.pid;
+  const pid = isKept(env) ? process.ppid : process.pid;
   try {
     notifySystemd(env, state, { pid, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
   } catch (error) {

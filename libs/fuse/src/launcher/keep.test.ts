@@ -9,7 +9,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { findMount, type MountInfo, readMountInfo, UMOUNT_FLAGS, umountNow } from '@soci/linux';
 import { inPrivateNamespace } from '@soci/linux/testing';
-import type { LaunchOptions } from './launch.ts';
+import type { KeepOptions } from './device.ts';
 
 const SMALL = ['--v8-pool-size=0', '--max-old-space-size=32', '--max-semi-space-size=1', '--jitless'];
 const TITLE = 'soci-keeper-test';
@@ -42,7 +42,7 @@ interface Node {
 }
 
 /** The keeper as it is installed, plain JavaScript in a directory of its own. */
-function writeKeeper(directory: string, options: LaunchOptions): string {
+function writeKeeper(directory: string, options: KeepOptions): string {
   mkdirSync(directory);
   const source = new URL('.', import.meta.url);
   for (const name of readdirSync(source).filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'))) {

@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
 import { KEPT_VARIABLE, Kept, layOut, parseKept, type KeptNumbers, type ToKeeper } from './kept.ts';
-import { ERROR_VARIABLE, FD_VARIABLE, type LaunchOptions } from './launch.ts';
+import { ERROR_VARIABLE, FD_VARIABLE, type KeepOptions } from './device.ts';
 import { RestartDelay } from './restart-delay.ts';
 import { adoptService, nowMs, type ServiceEnd, startService, type Supervised } from './supervised.ts';
 
@@ -22,7 +22,7 @@ const RESTART_SIGNAL = 'SIGUSR2';
  *
  * @see https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
  */
-export async function keep(options: LaunchOptions): Promise<void> {
+export async function keep(options: KeepOptions): Promise<void> {
   process.title = options.title;
   const told = parseKept(process.env);
   const adopts = told?.adopted === undefined ? undefined : told; // also of a service that has ended since: what it had is here
@@ -34,7 +34,7 @@ export async function keep(options: LaunchOptions): Promise<void> {
 }
 
 class Keeper {
-  readonly #options: LaunchOptions;
+  readonly #options: KeepOptions;
   readonly #kept: Kept;
   readonly #delay = new RestartDelay();
   readonly #forwarded = new Set<NodeJS.Signals>();
@@ -46,7 +46,7 @@ class Keeper {
   #isReady: boolean;
   #wasEverReady: boolean;
 
-  constructor(options: LaunchOptions, kept: Kept, adopts: KeptNumbers | undefined) {
+  constructor(options: KeepOptions, kept: Kept, adopts: KeptNumbers | undefined) {
     this.#options = options;
     this.#kept = kept;
     this.#restarts = adopts?.restarts ?? 0;

@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, openSync } from 'node:fs';
-import { ERROR_VARIABLE, FD_VARIABLE, FIRST_FD, openDevice } from './launch.ts';
+import { ERROR_VARIABLE, FD_VARIABLE, FIRST_FD, openDevice } from './device.ts';
 import { isMounted, readSession, SESSION_MEMORY } from './session.ts';
 
 // Built-ins alone: the keeper loads this.

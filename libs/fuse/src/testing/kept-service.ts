@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { exitNow } from '@soci/linux';
 import { createLogger } from '@soci/log';
 import { FlatFuse, FuseState, KeeperLink, type Miss } from '../index.ts';
-import { inheritedFuse } from '../launcher/launch.ts';
+import { inheritedFuse } from '../launcher/device.ts';
 
 /**
  * The smallest service that survives: one layer, half of it on disk, the other half "fetched" in some milliseconds and never kept.

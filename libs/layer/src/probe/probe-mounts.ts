@@ -61,9 +61,7 @@ export async function mountProbe({ path, device, layer, onMiss, log }: ProbeMoun
     spanStartBytes: share(new Float64Array(new SharedArrayBuffer(layer.spanStartBytes.length * 8)), layer.spanStartBytes),
     present: share(new Int32Array(new SharedArrayBuffer(4)), [1]), // the first span alone
   };
-  const fuse = opened.use(
-    await naming('fuse', FlatFuse.serve({ fd, mountPoint: at('fuse'), mounted: false, slots: [slot], syscalls, log, onMiss })),
-  );
+  const fuse = opened.use(await naming('fuse', FlatFuse.serve({ fd, mountPoint: at('fuse'), slots: [slot], syscalls, log, onMiss })));
   const options = `device=${fuse.bytesPath(SLOT)}`;
   const flags = MOUNT_FLAGS.readOnly;
   await naming(
