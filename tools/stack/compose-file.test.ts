@@ -165,7 +165,7 @@ describe('the dashboard', () => {
 
   it('asks Prometheus what it can parse', (t) => {
     if (!existsSync('/usr/bin/promtool')) {
-      t.skip('promtool is not installed');
+      t.skip('promtool, of the package prometheus, is not installed');
       return;
     }
     const folder = mkdtempSync(join(tmpdir(), 'soci-dashboard-'));

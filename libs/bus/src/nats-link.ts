@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { encode } from '@nats-io/nkeys';
 import { describeError } from '@soci/errors';
 import type { Logger } from '@soci/log';
+import { BackOff, pause } from '@soci/process';
 import { connect, type Auth, type NatsConnection } from 'nats';
-import { BackOff } from './back-off.ts';
 import type { BusState } from './bus.ts';
 import type { KeyFolder, Keys } from './keys/key-folder.ts';
 import { inboxPrefix } from './subjects.ts';
@@ -161,8 +161,7 @@ export class NatsLink implements AsyncDisposable {
   async #otherLogin(link: OpenLink, over: AbortSignal): Promise<'other-login'> {
     const signal = AbortSignal.any([over, this.#stop.signal]);
     for (;;) {
-      await sleep(LOOK_AT_KEYS_MS, undefined, { signal, ref: false }).catch(() => undefined);
-      if (signal.aborted) return await new Promise<never>(() => undefined); // nobody waits for it
+      if (!(await pause(LOOK_AT_KEYS_MS, signal))) return await new Promise<never>(() => undefined); // nobody waits for it
       const keys = await this.#options.folder.read();
       const isSame = keys.login.getPublicKey() === link.keys.login.getPublicKey() && keys.authorities === link.keys.authorities;
       if (!isSame) return 'other-login';
@@ -171,7 +170,7 @@ export class NatsLink implements AsyncDisposable {
   }
 
   async #pause(): Promise<void> {
-    await sleep(this.#backOff.next(), undefined, { signal: this.#stop.signal, ref: false }).catch(() => undefined); // it ends early when we stop
+    await pause(this.#backOff.next(), this.#stop.signal);
   }
 
   #found(): void {

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlobSourceChange } from '@soci/layer';
+import { pause } from '@soci/process';
 import type { fetch as api } from '@soci/proto';
 
 /** The one method of the service that this needs. */
@@ -46,7 +46,7 @@ export class RemoteChanges {
     while (!signal.aborted) {
       const wasThere = await this.#hear(signal);
       pauseMs = wasThere ? MIN_PAUSE_MS : Math.min(MAX_PAUSE_MS, pauseMs * 2);
-      await sleep(pauseMs, undefined, { signal, ref: false }).catch(() => undefined); // it was aborted
+      await pause(pauseMs, signal);
     }
   }
 

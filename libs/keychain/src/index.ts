@@ -1,3 +1,4 @@
+export { BoundedMap } from './bounded-map.ts';
 export { credentialChain, type ChainLink, type CredentialChain, type CredentialChainOptions } from './credential-chain.ts';
 export { ANONYMOUS, basic, fingerprint, identityToken, registryToken, type Credential } from './credential.ts';
 export { DockerConfigSource, dockerConfigPath, type DockerConfigOptions } from './docker-config.ts';

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '@soci/errors';
 import type { Logger } from '@soci/log';
+import { pause } from '@soci/process';
 import type { BlobSource, FetchPriority } from './blob-source.ts';
 import type { LayerCounters } from './counters.ts';
 import type { DiskTrouble } from './disk-trouble.ts';
@@ -203,7 +203,7 @@ export class SpanTransfers implements AsyncDisposable {
       if (!spans.isSuspect(span)) continue;
       const begin = performance.now();
       await this.#verify(served, span);
-      await sleep(CHECK_PAUSE_FACTOR * (performance.now() - begin), undefined, { signal: stop.signal, ref: false }).catch(() => undefined);
+      await pause(CHECK_PAUSE_FACTOR * (performance.now() - begin), stop.signal);
     }
     const durationMs = Math.round(performance.now() - started);
     log.info({ spans: size, kept: spans.layer.storedCount, durationMs }, 'layer data checked after an unclean stop');

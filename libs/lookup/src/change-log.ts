@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { BusError, type Bus } from '@soci/bus';
 import { describeError } from '@soci/errors';
+import { BoundedMap } from '@soci/keychain';
 import type { Logger } from '@soci/log';
+import { pause } from '@soci/process';
 import type { credentials } from '@soci/proto';
-import { BoundedMap } from './bounded-map.ts';
 import { toPosition } from './messages.ts';
 import { changedTopic, stateMethod, type LookupService, type Position } from './methods.ts';
 
@@ -122,7 +122,7 @@ export class ChangeLog implements AsyncDisposable {
       if (this.#missed !== 'nothing' && this.#state.kind !== 'away') await this.#catchUp(signal);
       const isSettled = this.#state.kind === 'ready' && this.#missed === 'nothing';
       const pauseMs = isSettled ? LOOK_EACH_MS : LOOK_EACH_WHEN_AWAY_MS;
-      await sleep(pauseMs, undefined, { signal: this.#wake.signal, ref: false }).catch(() => undefined); // woken early
+      await pause(pauseMs, this.#wake.signal);
     }
   }
 

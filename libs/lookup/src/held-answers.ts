@@ -1,5 +1,4 @@
-import { fingerprint, type Answer, type Candidates, type Credential, type Lookup } from '@soci/keychain';
-import { BoundedMap } from './bounded-map.ts';
+import { BoundedMap, fingerprint, type Answer, type Candidates, type Credential, type Lookup } from '@soci/keychain';
 
 /** An opened credential is not kept for longer, whatever is made from it. */
 const MAX_HELD_MS = 10 * 60_000;

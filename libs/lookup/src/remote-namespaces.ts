@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BusError, type Bus } from '@soci/bus';
 import type { ImageReference } from '@soci/image';
-import { registryOf, type SourceChange } from '@soci/keychain';
+import { BoundedMap, registryOf, type SourceChange } from '@soci/keychain';
 import type { Logger } from '@soci/log';
-import { BoundedMap } from './bounded-map.ts';
 import { LookupError } from './errors.ts';
 import { MAX_REFERENCES } from './messages.ts';
 import { namespacesMethod, type Pulls } from './methods.ts';

@@ -1,3 +1,5 @@
+export { BackOff, type BackOffOptions } from './back-off.ts';
+export { pause } from './pause.ts';
 export { runMain, type RunOptions } from './run-main.ts';
 export { returnMemoryWhenIdle, type ReturnMemoryOptions } from './return-memory.ts';
 export { runService, type Service, type ServiceContext } from './run-service.ts';

@@ -132,7 +132,7 @@ export class ApiClient implements AsyncDisposable {
 }
 
 async function refusal(server: string, { statusCode, headers, body }: Dispatcher.ResponseData): Promise<SecretsError> {
-  const text = await readBounded(body, MAX_STATUS_BYTES).catch(() => undefined);
+  const text = await readBounded(body, MAX_STATUS_BYTES).catch(() => undefined); // its status says enough where its words do not come
   return statusError(server, statusCode, text === undefined ? undefined : safeJson(text), Number(headers['retry-after']));
 }
 

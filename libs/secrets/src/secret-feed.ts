@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '@soci/errors';
 import type { PullSecretSource } from '@soci/keychain';
-import type { Turnstile } from '@soci/process';
+import { BackOff, type Turnstile } from '@soci/process';
 import type { ApiClient } from './api-client.ts';
 import type { ApiProblems, Verb } from './api-problems.ts';
-import { BackOff } from './back-off.ts';
 import { SecretsError } from './errors.ts';
 import { listPages } from './list-pages.ts';
 import type { Scope } from './scope.ts';
