@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { connected, Deployed } from '@soci/bus/testing';
 import { InProcessBus, type Bus } from '@soci/bus';
 import { parseReference } from '@soci/image';
 import {
@@ -14,10 +15,12 @@ import {
   type SourceChange,
 } from '@soci/keychain';
 import { collectLogs } from '@soci/log';
-import { freePort, Nats } from '@soci/testing';
+import { freePort, Nats, waitFor } from '@soci/testing';
 import { BusCredentialSource, RemoteNamespaces, serveLookups } from './index.ts';
-import { connected, Deployed, until } from './testing/deployed.ts';
 import { FedSource } from './testing/fed-source.ts';
+
+/** For what takes no time. */
+const WAIT_MS = 5_000;
 
 interface Ends extends AsyncDisposable {
   readonly asker: Bus;
@@ -50,7 +53,7 @@ function suite(name: string, open: () => Promise<Ends>): void {
       resources.use(serveLookups({ bus: ends.answerer, source }));
       const { log } = collectLogs();
       const remote = resources.use(new BusCredentialSource({ bus: ends.asker, name: source.name as 'cri', log }));
-      await until(() => remote.state.kind === 'ready', 'the service to be ready');
+      await waitFor(() => remote.state.kind === 'ready', { timeoutMs: WAIT_MS, what: 'the service to be ready' });
       const changes: SourceChange[] = [];
       remote.onChange((change) => changes.push(change));
       return { source, remote, ends, changes, [Symbol.asyncDispose]: () => resources.disposeAsync() };
@@ -113,7 +116,7 @@ function suite(name: string, open: () => Promise<Ends>): void {
       rig.changes.length = 0;
       rig.source.has(basic('u', 'two'));
       rig.source.withdraw(one, ['r.example']);
-      await until(() => rig.changes.length > 0, 'the change');
+      await waitFor(() => rig.changes.length > 0, { timeoutMs: WAIT_MS, what: 'the change' });
       assert.deepEqual(rig.changes, [{ source: 'cri', hosts: ['r.example'], withdrawn: [print] }]);
       assert.deepEqual(await passwords(await rig.remote.resolve(lookupOf('r.example'), never)), ['u:two']);
     });
@@ -128,7 +131,10 @@ function suite(name: string, open: () => Promise<Ends>): void {
       rig.source.has();
       rig.changes.length = 0;
       rig.source.tell({ hosts: Array.from({ length: 300 }, (_, i) => `r${i}.example`), withdrawn: many.map(fingerprint) });
-      await until(() => new Set(rig.changes.flatMap(({ withdrawn }) => withdrawn)).size === many.length, 'all of the change');
+      await waitFor(() => new Set(rig.changes.flatMap(({ withdrawn }) => withdrawn)).size === many.length, {
+        timeoutMs: WAIT_MS,
+        what: 'all of the change',
+      });
       assert.equal(rig.changes[0]?.hosts, undefined);
     });
 
@@ -158,7 +164,7 @@ function suite(name: string, open: () => Promise<Ends>): void {
       assert.deepEqual([namespaces.of(reference), namespaces.of(reference, 'succeeded')], [['a'], ['s']]);
       running.push('b');
       rig.source.tell({ hosts: ['r.example'], withdrawn: [] });
-      await until(() => namespaces.of(reference).length === 2, 'the new namespace');
+      await waitFor(() => namespaces.of(reference).length === 2, { timeoutMs: WAIT_MS, what: 'the new namespace' });
     });
 
     it('is not ready when nobody serves', async () => {
@@ -167,7 +173,10 @@ function suite(name: string, open: () => Promise<Ends>): void {
       await using remote = new BusCredentialSource({ bus: ends.asker, name: 'kubernetes-secrets', log });
       const answer = await remote.resolve(lookupOf('r.example'), never);
       assert.equal(answer.kind, 'not-ready');
-      await until(() => remote.state.kind === 'away' && remote.state.reason !== 'not asked yet', 'the state');
+      await waitFor(() => remote.state.kind === 'away' && remote.state.reason !== 'not asked yet', {
+        timeoutMs: WAIT_MS,
+        what: 'the state',
+      });
       using namespaces = new RemoteNamespaces({ bus: ends.asker, source: remote, log });
       await assert.rejects(namespaces.learn([lookupOf('r.example').reference], never, 10), { code: 'NOT_READY' });
     });
@@ -184,8 +193,8 @@ suite('NATS', async () => {
   const deployed = resources.use(await Deployed.make(await freePort()));
   resources.use(await Nats.start(deployed.server));
   const { log } = collectLogs();
-  const asker = resources.use(deployed.bus('registry-fetcher', log));
-  const answerer = resources.use(deployed.bus('cri-proxy', log));
+  const asker = resources.use(deployed.bus('registry-fetcher', 'node-x', log));
+  const answerer = resources.use(deployed.bus('cri-proxy', 'node-x', log));
   await connected(asker, answerer);
   return { asker, answerer, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 });

@@ -2,14 +2,17 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { createUser } from '@nats-io/nkeys';
+import { connected, Deployed } from '@soci/bus/testing';
 import { parseReference } from '@soci/image';
 import { basic, fingerprint, identityToken, type Answer, type Lookup, type SourceChange } from '@soci/keychain';
 import { collectLogs } from '@soci/log';
-import { freePort, Nats } from '@soci/testing';
+import { freePort, Nats, waitFor } from '@soci/testing';
 import { connect, nkeyAuthenticator } from 'nats';
 import { BusCredentialSource, serveLookups } from './index.ts';
-import { connected, Deployed, until } from './testing/deployed.ts';
 import { FedSource } from './testing/fed-source.ts';
+
+/** For what takes no time. */
+const WAIT_MS = 5_000;
 
 const never = new AbortController().signal;
 const RECOVERY_MS = 5_000;
@@ -53,12 +56,12 @@ describe('look-ups while something is away', () => {
     const nats = resources.use(await Nats.start(deployed.server));
     const { log, lines } = collectLogs();
     const source = new FedSource();
-    const proxy = resources.use(deployed.bus('cri-proxy', log));
+    const proxy = resources.use(deployed.bus('cri-proxy', 'node-x', log));
     resources.use(serveLookups({ bus: proxy, source }));
-    const fetcher = resources.use(deployed.bus('registry-fetcher', log));
+    const fetcher = resources.use(deployed.bus('registry-fetcher', 'node-x', log));
     const remote = resources.use(new BusCredentialSource({ bus: fetcher, name: 'cri', log }));
     await connected(proxy, fetcher);
-    await until(() => remote.state.kind === 'ready', 'the service to be ready');
+    await waitFor(() => remote.state.kind === 'ready', { timeoutMs: WAIT_MS, what: 'the service to be ready' });
     const changes: SourceChange[] = [];
     remote.onChange((change) => changes.push(change));
     return { deployed, nats, source, remote, changes, lines, [Symbol.asyncDispose]: () => resources.disposeAsync() };
@@ -71,15 +74,15 @@ describe('look-ups while something is away', () => {
     const stop = Promise.withResolvers<undefined>();
     const asking = askOn(rig.remote, stop.promise);
     await rig.nats.killHard();
-    await until(() => rig.remote.state.kind === 'away', 'the outage to be noticed');
+    await waitFor(() => rig.remote.state.kind === 'away', { timeoutMs: WAIT_MS, what: 'the outage to be noticed' });
     assert.equal(passwordOf(await rig.remote.resolve(lookupOf('held.example'), never)), 'p');
     assert.equal((await rig.remote.resolve(lookupOf('other.example'), never)).kind, 'not-ready');
     await new Promise((resolve) => setTimeout(resolve, 3_000)); // long enough for the pauses between attempts to have grown
     rig.changes.length = 0;
     await rig.nats.startAgain();
     const begin = performance.now();
-    await until(() => rig.remote.state.kind === 'ready', 'the service to be ready again', RECOVERY_MS);
-    await until(() => rig.changes.length > 0, 'waiting look-ups to be told');
+    await waitFor(() => rig.remote.state.kind === 'ready', { timeoutMs: RECOVERY_MS, what: 'the service to be ready again' });
+    await waitFor(() => rig.changes.length > 0, { timeoutMs: WAIT_MS, what: 'waiting look-ups to be told' });
     assert.equal(passwordOf(await rig.remote.resolve(lookupOf('other.example'), never)), 'p');
     assert.ok(performance.now() - begin < RECOVERY_MS);
     stop.resolve(undefined);
@@ -100,11 +103,11 @@ describe('look-ups while something is away', () => {
     assert.equal(answer.kind, 'candidates');
     const prints = answer.candidates.map(({ credential }) => fingerprint(credential));
     await rig.nats.killHard();
-    await until(() => rig.remote.state.kind === 'away', 'the outage to be noticed');
+    await waitFor(() => rig.remote.state.kind === 'away', { timeoutMs: WAIT_MS, what: 'the outage to be noticed' });
     rig.source.has(basic('u', 'stays'));
     rig.source.withdraw(one);
     await rig.nats.startAgain();
-    await until(() => rig.changes.some(({ withdrawn }) => withdrawn.length > 0), 'the change', RECOVERY_MS);
+    await waitFor(() => rig.changes.some(({ withdrawn }) => withdrawn.length > 0), { timeoutMs: RECOVERY_MS, what: 'the change' });
     assert.deepEqual(
       rig.changes.flatMap(({ withdrawn }) => withdrawn),
       prints.slice(0, 1),
@@ -117,29 +120,29 @@ describe('look-ups while something is away', () => {
     await using resources = new AsyncDisposableStack();
     resources.use(await Nats.start(deployed.server));
     const { log } = collectLogs();
-    await using fetcher = deployed.bus('registry-fetcher', log);
+    await using fetcher = deployed.bus('registry-fetcher', 'node-x', log);
     await using remote = new BusCredentialSource({ bus: fetcher, name: 'cri', log });
     const changes: SourceChange[] = [];
     remote.onChange((change) => changes.push(change));
     let prints: readonly string[] = [];
     {
-      await using proxy = deployed.bus('cri-proxy', log);
+      await using proxy = deployed.bus('cri-proxy', 'node-x', log);
       const source = new FedSource();
       source.has(basic('u', 'stays'), basic('u', 'goes'));
       using served = new DisposableStack();
       served.use(serveLookups({ bus: proxy, source }));
-      await until(() => remote.state.kind === 'ready', 'the service to be ready');
+      await waitFor(() => remote.state.kind === 'ready', { timeoutMs: WAIT_MS, what: 'the service to be ready' });
       const answer = await remote.resolve(lookupOf('held.example'), never);
       assert.equal(answer.kind, 'candidates');
       prints = answer.candidates.map(({ credential }) => fingerprint(credential));
     }
     assert.equal((await remote.resolve(lookupOf('other.example'), never)).kind, 'not-ready');
-    await using proxy = deployed.bus('cri-proxy', log);
+    await using proxy = deployed.bus('cri-proxy', 'node-x', log);
     const source = new FedSource();
     source.has(basic('u', 'stays'));
     using served = new DisposableStack();
     served.use(serveLookups({ bus: proxy, source }));
-    await until(() => changes.some(({ withdrawn }) => withdrawn.length > 0), 'the change', RECOVERY_MS);
+    await waitFor(() => changes.some(({ withdrawn }) => withdrawn.length > 0), { timeoutMs: RECOVERY_MS, what: 'the change' });
     assert.deepEqual(
       changes.flatMap(({ withdrawn }) => withdrawn),
       prints.slice(1),
@@ -161,7 +164,7 @@ describe('look-ups while something is away', () => {
     await asked.promise;
     rig.changes.length = 0;
     rig.source.withdraw(old, ['r.example']);
-    await until(() => rig.changes.length > 0, 'the change');
+    await waitFor(() => rig.changes.length > 0, { timeoutMs: WAIT_MS, what: 'the change' });
     go.resolve(undefined);
     assert.equal(passwordOf(await answer), 'new');
   });
@@ -171,15 +174,15 @@ describe('look-ups while something is away', () => {
     await using resources = new AsyncDisposableStack();
     resources.use(await Nats.start(deployed.server));
     const { log } = collectLogs();
-    await using proxy = deployed.bus('cri-proxy', log);
-    await using fetcher = deployed.bus('registry-fetcher', log);
+    await using proxy = deployed.bus('cri-proxy', 'node-x', log);
+    await using fetcher = deployed.bus('registry-fetcher', 'node-x', log);
     const source = new FedSource();
     source.has(basic('u', 'p'));
     using served = new DisposableStack();
     served.use(serveLookups({ bus: proxy, source }));
     let nowMs = 0;
     await using remote = new BusCredentialSource({ bus: fetcher, name: 'cri', log, monotonicMs: () => nowMs });
-    await until(() => remote.state.kind === 'ready', 'the service to be ready');
+    await waitFor(() => remote.state.kind === 'ready', { timeoutMs: WAIT_MS, what: 'the service to be ready' });
     for (const atMs of [0, 1, 599_000, 600_001, 600_002]) {
       nowMs = atMs;
       await remote.resolve(lookupOf('r.example'), never);
@@ -207,8 +210,8 @@ describe('secrets on the bus and in logs', () => {
     });
     await everything.flush();
     const { log, lines } = collectLogs();
-    await using proxy = deployed.bus('cri-proxy', log);
-    await using fetcher = deployed.bus('registry-fetcher', log);
+    await using proxy = deployed.bus('cri-proxy', 'node-x', log);
+    await using fetcher = deployed.bus('registry-fetcher', 'node-x', log);
     const source = new FedSource();
     const [password, identity, registry] = canaries;
     const credentials = [basic('canary-user', password), identityToken(identity)];
@@ -219,11 +222,11 @@ describe('secrets on the bus and in logs', () => {
     using served = new DisposableStack();
     served.use(serveLookups({ bus: proxy, source }));
     await using remote = new BusCredentialSource({ bus: fetcher, name: 'cri', log });
-    await until(() => remote.state.kind === 'ready', 'the service to be ready');
+    await waitFor(() => remote.state.kind === 'ready', { timeoutMs: WAIT_MS, what: 'the service to be ready' });
     assert.equal(passwordOf(await remote.resolve(lookupOf('secret-host.example'), never)), password);
     await remote.resolve(lookupOf('broken.example'), never);
     source.withdraw(credentials[0] ?? basic('', ''), ['r.example']);
-    await until(() => heard.some((message) => message.includes('changed')), 'the event');
+    await waitFor(() => heard.some((message) => message.includes('changed')), { timeoutMs: WAIT_MS, what: 'the event' });
     await everything.close();
     assert.ok(heard.length >= 8);
     const bus = Buffer.concat(heard);

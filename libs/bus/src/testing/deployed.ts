@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -39,6 +39,13 @@ export class Deployed implements AsyncDisposable {
       port: this.port,
       logPath: join(this.directory, 'nats.log'),
     };
+  }
+
+  /** Lets somebody in who may listen to all there is. */
+  async admitListener(publicKey: string): Promise<void> {
+    const { configPath } = this.server;
+    const config = await readFile(configPath, 'utf8');
+    await writeFile(configPath, config.replace('users: [', `users: [\n      { nkey: ${publicKey} }`));
   }
 
   keysDir(node?: string): string {
