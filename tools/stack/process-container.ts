@@ -1,11 +1,8 @@
-import { execFile } from 'node:child_process';
 import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
-import { Child } from '@soci/testing';
-import { EXEC_TIMEOUT_MS, type Container, type ContainerSpec, type Mount } from './container.ts';
+import { ChildContainer } from './child-container.ts';
+import type { ContainerSpec, Mount } from './container.ts';
 
-const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, '..', '..');
 const ENTER = join(import.meta.dirname, 'enter.sh');
 /** Where the images of this project have it. */
@@ -17,68 +14,24 @@ const PLACES = '/run/stack';
  * A process that has what a container would have: its own mounts over a view of this machine's files, its user, its capabilities, its environment.
  * This checkout stands where an image would have the programs. It shares processes and network with the others.
  */
-export class ProcessContainer implements Container {
-  readonly name: string;
-  readonly #spec: ContainerSpec;
-  #child: Child | undefined;
-
-  constructor(spec: ContainerSpec) {
-    this.#spec = spec;
-    this.name = spec.name;
-  }
-
+export class ProcessContainer extends ChildContainer {
   async start(): Promise<void> {
     const place = join(PLACES, this.name);
-    const mounts = [{ source: ROOT, target: INSTALLED, isReadOnly: true }, ...this.#spec.mounts];
+    const mounts = [{ source: ROOT, target: INSTALLED, isReadOnly: true }, ...this.spec.mounts];
     for (const { target, source } of mounts) await makePlace(join(place, 'skeleton', target), source);
     for (const folder of ['proc', 'sys', 'dev']) await mkdir(join(place, 'skeleton', folder), { recursive: true });
     await writeFile(join(place, 'mounts'), mounts.map((mount) => mountLine(mount)).join(''));
-    const { logPath } = this.#spec;
-    const enter = ['--mount', '--propagation', 'private', ENTER, place, rightsOf(this.#spec)];
-    this.#child = new Child('unshare', [...enter, ...this.#withEnv(this.#spec.command)], { logPath });
-  }
-
-  get isRunning(): boolean {
-    return this.#child?.isRunning ?? false;
-  }
-
-  get exitCode(): number | null {
-    return this.#child?.exitCode ?? null;
-  }
-
-  logTail(): Promise<string> {
-    return this.#started.logTail();
-  }
-
-  kill(signal: NodeJS.Signals): void {
-    this.#started.kill(signal);
-  }
-
-  exited(timeoutMs?: number): Promise<number> {
-    return this.#started.exited(timeoutMs);
-  }
-
-  async exec(command: readonly string[], timeoutMs = EXEC_TIMEOUT_MS): Promise<void> {
-    const [program, ...args] = this.execCommand(command);
-    await run(program, args, { timeout: timeoutMs });
+    const enter = ['--mount', '--propagation', 'private', ENTER, place, rightsOf(this.spec)];
+    this.startChild('unshare', [...enter, ...this.#withEnv(this.spec.command)]);
   }
 
   execCommand(command: readonly string[]): readonly [string, ...string[]] {
-    const enter = ['--target', String(this.#started.pid), '--mount', '--', 'setpriv', ...rightsOf(this.#spec).split(' '), '--'];
+    const enter = ['--target', String(this.started.pid), '--mount', '--', 'setpriv', ...rightsOf(this.spec).split(' '), '--'];
     return ['nsenter', ...enter, ...this.#withEnv(command)];
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#child?.stop();
-  }
-
   #withEnv(command: readonly string[]): readonly string[] {
-    return ['env', '-i', ...Object.entries(this.#spec.env).map(([name, value]) => `${name}=${value}`), ...command];
-  }
-
-  get #started(): Child {
-    if (this.#child === undefined) throw new Error(`${this.name} was not started`);
-    return this.#child;
+    return ['env', '-i', ...Object.entries(this.spec.env).map(([name, value]) => `${name}=${value}`), ...command];
   }
 }
 

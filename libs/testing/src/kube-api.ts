@@ -4,7 +4,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Child } from './child.ts';
-import { askKube, type KubeAnswer } from './kube-client.ts';
+import { askKube, bodyOf, type KubeAnswer } from './kube-client.ts';
 import { kubeProgram } from './kube-programs.ts';
 import { freePort } from './ports.ts';
 
@@ -122,9 +122,7 @@ export class KubeApi implements AsyncDisposable {
 
   /** A request of the administrator. @throws where it is not granted */
   async expect<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const answer = await this.request<T>(method, path, body);
-    if (answer.status >= 300) throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
-    return answer.body;
+    return bodyOf(await this.request<T>(method, path, body), `${method} ${path}`);
   }
 
   async createNamespace(name: string): Promise<void> {

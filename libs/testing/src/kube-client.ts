@@ -45,3 +45,9 @@ export async function askKube<T>({ url, caPath, token, method, path, body, conte
   sent.end(body === undefined ? undefined : JSON.stringify(body));
   return await promise;
 }
+
+/** @param what was asked for, for the message @throws for a status that is no success */
+export function bodyOf<T>({ status, body }: KubeAnswer<T>, what: string): T {
+  if (status >= 300) throw new Error(`${what}: ${status} ${JSON.stringify(body)}`);
+  return body;
+}

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import type { AskOptions, Grant } from './kube-api.ts';
-import { askKube, type KubeAnswer } from './kube-client.ts';
+import { askKube, bodyOf, type KubeAnswer } from './kube-client.ts';
 import { isSelected, KubeStandInStore, type Selection, type StoredSecret } from './kube-stand-in-store.ts';
 import { freePort } from './ports.ts';
 
@@ -120,9 +120,7 @@ export class KubeStandIn implements AsyncDisposable {
 
   /** A request of the administrator. @throws where it is not granted */
   async expect<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const answer = await this.request<T>(method, path, body);
-    if (answer.status >= 300) throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
-    return answer.body;
+    return bodyOf(await this.request<T>(method, path, body), `${method} ${path}`);
   }
 
   async createNamespace(name: string): Promise<void> {
