@@ -5,7 +5,7 @@ import { LRUCache } from 'lru-cache';
 import { isLoopbackHost } from './addresses.ts';
 import type { BearerChallenge, UsableChallenge } from './challenge.ts';
 import type { Clock } from './clock.ts';
-import { CredentialLookup } from './credential-lookup.ts';
+import { lookUpCredentials } from './credential-lookup.ts';
 import { RegistryError } from './errors.ts';
 import { Refusals } from './refusals.ts';
 import type { RegistryHost } from './registry-host.ts';
@@ -72,8 +72,6 @@ export interface AuthenticatorOptions {
   readonly exchange: TokenExchange;
   readonly clock: Clock;
   readonly log: Logger;
-  /** See `CredentialLookupOptions`; 0 by default. */
-  readonly notReadyWaitMs?: number;
 }
 
 /** Different credentials shown for one request: a hundred wrong logins lock an account. */
@@ -102,7 +100,6 @@ export class Authenticator {
   readonly #tokens = new LRUCache<string, Authorization>({ max: MAX_TOKENS });
   readonly #flights = new SingleFlight<Authorization>();
   readonly #refusals: Refusals;
-  readonly #lookup: CredentialLookup;
   readonly #renewing = new Set<Authorization>();
   readonly #lifetime = new AbortController();
   /** By fingerprint: which change took a credential away. */
@@ -113,7 +110,6 @@ export class Authenticator {
   constructor(options: AuthenticatorOptions) {
     this.#options = options;
     this.#refusals = new Refusals(options.clock.nowMs);
-    this.#lookup = new CredentialLookup({ ...options, notReadyWaitMs: options.notReadyWaitMs ?? 0 });
     this.#subscription = options.credentials.onChange?.((change) => this.#onChange(change));
   }
 
@@ -172,7 +168,7 @@ export class Authenticator {
     for (let lookup = 0; lookup < MAX_LOOKUPS; lookup++) {
       const staleBefore = tried.staleAnswers;
       const changes = this.#changes; // before the look-up, whose answer a change meanwhile makes doubtful
-      for (const { credential, origin } of await this.#lookup.find(errand, signal)) {
+      for (const { credential, origin } of await lookUpCredentials(this.#options.credentials, errand, signal)) {
         const print = fingerprint(credential);
         if (seen.has(print)) continue;
         if (this.#isWithdrawn({ fingerprint: print, changes })) {
@@ -248,7 +244,6 @@ export class Authenticator {
     for (const print of withdrawn) this.#withdrawn.set(print, this.#changes);
     for (const kept of [this.#current, this.#tokens])
       for (const [key, authorization] of kept.entries()) if (this.#isWithdrawn(authorization)) kept.delete(key);
-    this.#lookup.wake();
   }
 
   #isWithdrawn({ fingerprint: print, changes }: Pick<Authorization, 'fingerprint' | 'changes'>): boolean {

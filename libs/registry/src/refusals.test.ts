@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it, type TestContext } from 'node:test';
+import { describe, it } from 'node:test';
 import { basic, fingerprint, type Answer, type Credential, type CredentialSource, type SourceChange } from '@soci/keychain';
 import type { RegistryClient } from './registry-client.ts';
 import { makeCertificates, withoutOpenssl } from './testing/certificates.ts';
@@ -252,75 +252,18 @@ describe('twenty wrong logins', () => {
 });
 
 describe('a source that is not ready', () => {
-  function started(t: TestContext, notReadyWaitMs: number) {
+  it('is an error and never anonymous; the next request asks it again', async (t) => {
+    const { registry, tokens } = await startGuarded(t);
     let answer: Answer = { kind: 'not-ready', reason: 'not synced yet' };
-    let listener: ((change: SourceChange) => void) | undefined;
-    const slept: number[] = [];
-    const credentials: CredentialSource = {
-      name: 'k8s',
-      resolve: () => Promise.resolve(answer),
-      onChange: (given) => {
-        listener = given;
-        return { [Symbol.dispose]: () => undefined };
-      },
-    };
-    const { clock, pass } = clockOf();
-    const sleep = async (ms: number, ended: AbortSignal): Promise<void> => {
-      slept.push(ms);
-      if (slept.length === 3) ready();
-      await clock.sleep(1, ended);
-      pass(ms);
-    };
-    let ready = (): void => undefined;
-    const { client: subject } = client(t, { credentials, clock: { ...clock, sleep }, notReadyWaitMs });
-    const give = (...users: string[]): void => void (answer = candidates(...users.map((user) => basic(user, 'pw'))));
-    return {
-      subject,
-      slept,
-      give,
-      tell: () => listener?.({ source: 'k8s', withdrawn: [] }),
-      whenThirdWait: (then: () => void): void => void (ready = then),
-      refuseAgain: (): void => void (answer = { kind: 'not-ready', reason: 'away' }),
-    };
-  }
-
-  it('is waited for, with word of it or without, and the request goes on', async (t) => {
-    for (const isTold of [true, false]) {
-      const { registry } = await startGuarded(t);
-      const { subject, slept, give, tell, whenThirdWait } = started(t, 10_000);
-      whenThirdWait(() => {
-        give('alice');
-        if (isTold) tell();
-      });
-      assert.ok(await ask(subject, registry.host));
-      assert.deepEqual(slept, [1_000, 1_000, 1_000]);
-    }
-  });
-
-  it('is waited for once: after that requests fail at once, until it is ready', async (t) => {
-    const { registry } = await startGuarded(t);
-    const { subject, slept, give, refuseAgain } = started(t, 10_000);
-    const failed = await Promise.allSettled([ask(subject, registry.host), ask(subject, registry.host)]);
-    assert.deepEqual(
-      failed.map(({ status }) => status),
-      ['rejected', 'rejected'],
-    );
-    const waited = slept.length;
-    assert.ok(waited <= 20);
-    await assert.rejects(ask(subject, registry.host), { code: 'CREDENTIALS_NOT_READY', message: /not synced yet/ });
-    assert.equal(slept.length, waited);
-    give('alice');
+    const credentials: CredentialSource = { name: 'k8s', resolve: () => Promise.resolve(answer) };
+    const { client: subject } = client(t, { credentials });
+    for (let i = 0; i < 2; i++)
+      await assert.rejects(ask(subject, registry.host), { code: 'CREDENTIALS_NOT_READY', message: /not synced yet/ });
+    assert.equal(tokens.seen.length, 0);
+    answer = candidates(basic('alice', 'pw'));
     assert.ok(await ask(subject, registry.host));
-    refuseAgain();
+    answer = { kind: 'not-ready', reason: 'away' };
     await assert.rejects(subject.hasBlob(referenceTo(registry.host, 'other/app'), DIGEST, signal), { code: 'CREDENTIALS_NOT_READY' });
-    assert.ok(slept.length > waited);
-  });
-
-  it('is waited for no longer than the caller waits', async (t) => {
-    const { registry } = await startGuarded(t);
-    const credentials: CredentialSource = { name: 'k8s', resolve: () => Promise.resolve({ kind: 'not-ready', reason: 'x' }) };
-    const { client: subject } = client(t, { credentials, notReadyWaitMs: 60_000 });
-    await assert.rejects(subject.hasBlob(referenceTo(registry.host), DIGEST, AbortSignal.timeout(50)), { name: 'TimeoutError' });
   });
 });
 

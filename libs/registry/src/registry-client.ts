@@ -40,8 +40,6 @@ export interface RegistryClientOptions {
   readonly extraCa?: readonly string[];
   /** Hosts (with port) that may be a token server although their address is an internal one. */
   readonly trustedRealms?: readonly string[];
-  /** How long a look-up waits for a credential source that is not ready; after such a wait none waits until it is. 0, the default: not at all. */
-  readonly notReadyWaitMs?: number;
   /** In place of undici, for tests. It is disposed of with the client. */
   readonly transport?: Transport;
   readonly clock?: Clock;
@@ -73,7 +71,7 @@ export class RegistryClient implements AsyncDisposable {
     this.#transport = options.transport ?? new UndiciTransport({ ...options, http });
     this.#sender = new RetryingSender({ transport: this.#transport, http, clock, log });
     const exchange = new TokenExchange({ sender: this.#sender, clock, policy: { trustedRealms }, userAgent });
-    this.#authenticator = new Authenticator({ credentials, exchange, clock, log, notReadyWaitMs: options.notReadyWaitMs ?? 0 });
+    this.#authenticator = new Authenticator({ credentials, exchange, clock, log });
     const common = { authenticator: this.#authenticator, clock, userAgent, isPlainHttp: plainHttp };
     const routes = new HostRoutes({ ...(options.hosts === undefined ? {} : { hosts: options.hosts }), isPlainHttp: plainHttp, clock, log });
     this.#requests = new RegistryRequests({ hosts: new HostRequests({ ...common, sender: this.#sender }), routes });
