@@ -101,7 +101,8 @@ describe('LayerEngine', () => {
   });
 
   it('tries again until the read has waited too long, answers EIO then, and serves the next read', async (t) => {
-    const it = await rig(t, 12, { readTimeoutMs: 700 });
+    const waits: number[] = [];
+    const it = await rig(t, 12, { readTimeoutMs: 700, onWaited: (seconds) => waits.push(seconds) });
     it.source.fault = () => ({ kind: 'error', message: 'connection refused' });
     const started = performance.now();
     assert.equal(await it.read(0, 10), 'EIO');
@@ -114,6 +115,9 @@ describe('LayerEngine', () => {
     it.source.fault = () => ({ kind: 'none' });
     it.clock.ms += 1001;
     same(it, await it.read(0, 10), 0, 10);
+    const [refused = 0, served = 0, ...more] = waits;
+    assert.ok(refused >= 0.7 && refused < 1.4 && served > 0 && served < 0.7, `${refused} s, ${served} s`);
+    assert.equal(more.length, 0, 'one that is refused at once has not waited');
   });
 
   it('gives up on a source that is silent, and asks again', async (t) => {

@@ -33,6 +33,8 @@ export interface LayerEngineOptions {
   readonly backgroundFetch?: BackgroundFillOptions;
   /** A layer has become complete: its bytes will never need anybody again. */
   readonly onComplete?: (layer: LayerData) => void;
+  /** A read that waited was answered, with bytes or with EIO. */
+  readonly onWaited?: ((seconds: number) => void) | undefined;
   readonly now?: () => number;
   /** How long a source may be silent within a request. */
   readonly stallMs?: number;
@@ -72,14 +74,14 @@ export class LayerEngine implements AsyncDisposable {
 
   constructor(options: LayerEngineOptions) {
     this.#options = options;
-    const { source, log, readTimeoutMs = READ_TIMEOUT_MS, now = () => performance.now() } = options;
+    const { source, log, readTimeoutMs = READ_TIMEOUT_MS, onWaited = () => undefined, now = () => performance.now() } = options;
     const replies = loggingReplies(options.replies, log);
     this.#replies = replies;
     const { counters } = this;
     const disk = new DiskTrouble({ log, now });
     this.#disk = disk;
     const wake = (): void => this.#wake();
-    this.#host = { replies, log, readTimeoutMs, now, counters, wake, verify: (spans, span) => this.#verify(spans, span) };
+    this.#host = { replies, log, readTimeoutMs, onWaited, now, counters, wake, verify: (spans, span) => this.#verify(spans, span) };
     this.#transfers = new SpanTransfers({
       source,
       log,

@@ -128,7 +128,7 @@ export class LayerReads {
     const until = performance.now() + ANSWER_SLICE_MS;
     for (let row = this.#ready.pop(); row !== undefined; row = this.#ready.pop()) {
       this.answer(uniqueLow[row] ?? 0, uniqueHigh[row] ?? 0, offsetBytes[row] ?? 0, sizeBytes[row] ?? 0);
-      this.#table.free(row);
+      this.#over(row);
       if (performance.now() >= until) break;
     }
     this.#isAnswering = this.#ready.length > 0;
@@ -137,6 +137,12 @@ export class LayerReads {
 
   #refuseRow(row: number, reason: ReadFailure): void {
     this.refuse(this.#table.uniqueLow[row] ?? 0, this.#table.uniqueHigh[row] ?? 0, reason);
+    this.#over(row);
+  }
+
+  #over(row: number): void {
+    const sinceMs = (this.#table.deadlineMs[row] ?? 0) - this.#host.readTimeoutMs;
+    this.#host.onWaited((this.#host.now() - sinceMs) / 1_000);
     this.#table.free(row);
   }
 }

@@ -21,6 +21,8 @@ export interface SpansHost {
   readonly counters: LayerCounters;
   readonly log: Logger;
   readonly readTimeoutMs: number;
+  /** A read that waited was answered, or refused. */
+  readonly onWaited: (seconds: number) => void;
   now(): number;
   /** There may be something to fetch, or reads that can expire. */
   wake(): void;

@@ -36,7 +36,7 @@ export interface Speaker {
  * Tells systemd how the service is doing, as sd_notify(3) does: `READY=1`, `STOPPING=1`. Without `NOTIFY_SOCKET` there is nobody to tell.
  * Node has no datagram sockets of this family, hence the system's own calls; they do not block.
  *
- * @param speaker in whose name, e.g. the launcher's when this is its child
+ * @param speaker in whose name, e.g. the keeper's when this is its child
  * @param descriptors sent along, at most `MAX_DESCRIPTORS`: those that `FDSTORE=1` is about
  * @throws {LinuxError} the errno of socket(2) or sendmsg(2), `EPERM` for a speaker that one may not speak for; `EINVAL` for an address that cannot be one
  * @see https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html

@@ -16,7 +16,7 @@ import { assertOverlaySupported, clearOverlayChecks } from './overlay-support.ts
 import { RestoreProgress } from './restore-progress.ts';
 import { idOfDirectory, SnapshotDirectories } from './snapshot-directories.ts';
 import type { SnapshotRecord } from './snapshot.ts';
-import { registerSnapshotterMetrics, type SnapshotterCounters } from './snapshotter-metrics.ts';
+import { readWaits, registerSnapshotterMetrics, type SnapshotterCounters } from './snapshotter-metrics.ts';
 import { SnapshotterView, type SnapshotterViewOptions } from './snapshotter-view.ts';
 import { snapshotsService } from './snapshots-service.ts';
 import { Snapshotter } from './snapshotter.ts';
@@ -85,8 +85,12 @@ export async function createSnapshotter(options: CreateSnapshotterOptions, signa
   const lifetime = new AbortController();
   const alive = AbortSignal.any([signal, lifetime.signal]);
   const records = lazySnapshots(store); // those of an earlier process: nobody is served yet
+  const onWaited = options.metrics && readWaits(options.metrics);
   // First of all: readers may be waiting for the mount that goes on.
-  const opening = openLazyStack({ ...options, source: options.fetcher, metadata: store, decided, directories, calls, progress }, alive);
+  const opening = openLazyStack(
+    { ...options, onWaited, source: options.fetcher, metadata: store, decided, directories, calls, progress },
+    alive,
+  );
   resources.defer(async () => {
     lifetime.abort(new Error('the snapshotter stops'));
     await opening.then(

@@ -23,7 +23,7 @@ import { UnusedArtifacts } from './unused-artifacts.ts';
 export interface LazyStackOptions {
   /** The service's state root; `layers` and `fuse` below it are this stack's. */
   readonly root: string;
-  /** The FUSE device as the launcher handed it over. */
+  /** The FUSE device as the keeper handed it over. */
   readonly fuse: InheritedFuse;
   /** Which mount of the device an earlier process has left. Left out where none can. */
   readonly fuseState?: FuseState | undefined;
@@ -39,6 +39,8 @@ export interface LazyStackOptions {
   readonly log: Logger;
   /** Layers can be served no more until a new process mounts them again. */
   readonly onBroken?: ((error: Error) => void) | undefined;
+  /** A read that waited for bytes was answered. */
+  readonly onWaited?: ((seconds: number) => void) | undefined;
   /** Whether the kernel serves layers rightly; tried out at every start at which no mount goes on. */
   readonly probe?: ((signal: AbortSignal) => Promise<Pick<KernelProbe, 'mode' | 'reason'>>) | undefined;
   /** See `LazyImagePlannerOptions`. */

@@ -100,7 +100,7 @@ export async function serveSnapshotter(options: ServeSnapshotterOptions, signal:
   tell(env, 'STOPPING=1', log);
 }
 
-/** In the name of the launcher, if there is one: it is what systemd knows as the main process. */
+/** In the name of the keeper, if there is one: it is what systemd knows as the main process. */
 function tell(env: ServeSnapshotterOptions['env'], state: string, log: Logger): void {
   const pid = isKept(env) ? process.ppid : process.pid;
   try {

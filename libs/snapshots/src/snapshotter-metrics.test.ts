@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createMetrics } from '@soci/metrics';
 import { RestoreProgress } from './restore-progress.ts';
-import { registerSnapshotterMetrics, type CountedSnapshotter, type SnapshotterCounters } from './snapshotter-metrics.ts';
+import { readWaits, registerSnapshotterMetrics, type CountedSnapshotter, type SnapshotterCounters } from './snapshotter-metrics.ts';
 
 const progress = new RestoreProgress();
 const view: CountedSnapshotter = {
@@ -25,6 +25,22 @@ describe('registerSnapshotterMetrics', () => {
     assert.match(await metrics.metrics(), /^soci_fs_operation_count\{layer="",operation_type="local_mount_failure_count"\} 0$/m);
     counters.lazyFailures = 2;
     assert.match(await metrics.metrics(), /^soci_fs_operation_count\{layer="",operation_type="fuse_mount_failure_count"\} 2$/m);
+  });
+
+  it('shows how long reads waited', async () => {
+    const metrics = createMetrics();
+    const waited = readWaits(metrics);
+    for (const seconds of [0.0078125, 0.25, 40]) waited(seconds);
+    const lines = (await metrics.metrics()).split('\n');
+    for (const line of [
+      'bucket{le="0.01"} 1',
+      'bucket{le="0.5"} 2',
+      'bucket{le="30"} 2',
+      'bucket{le="+Inf"} 3',
+      'sum 40.2578125',
+      'count 3',
+    ])
+      assert.ok(lines.includes(`soci_read_wait_seconds_${line}`), line);
   });
 
   it('shows what a restart found, and what fails and waits, with a series for each reason from the start', async () => {

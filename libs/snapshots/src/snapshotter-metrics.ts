@@ -1,4 +1,4 @@
-import { Counter, Gauge } from 'prom-client';
+import { Counter, Gauge, Histogram } from 'prom-client';
 import type { LayerCounters } from '@soci/layer';
 import type { Metrics } from '@soci/metrics';
 import type { SnapshotterState } from './snapshotter-view.ts';
@@ -21,7 +21,21 @@ export interface CountedSnapshotter {
 /** Reasons that are shown from the start, at 0: a series that appears with its first failure has no rate. */
 const READ_FAILURES = ['timeout', 'unavailable', 'mismatch', 'recent-failure', 'table-full', 'unknown-slot', 'disk'];
 
-/** All series of the snapshotter. They are totals of this process: names are served by the kernel, so there is nothing to count for each layer. */
+/** A reader notices from 50 ms on, and none waits longer than `[blob] read_timeout_sec`. */
+const WAIT_BUCKETS_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30];
+
+/** How long reads waited. It is there before the layers, whose first reads may be waiting already. */
+export function readWaits(metrics: Metrics): (seconds: number) => void {
+  const series = new Histogram({
+    name: 'soci_read_wait_seconds',
+    help: 'How long reads waited for bytes, those that failed included.',
+    buckets: WAIT_BUCKETS_SECONDS,
+    registers: [metrics],
+  });
+  return (seconds) => series.observe(seconds);
+}
+
+/** All other series of the snapshotter. They are totals of this process: names are served by the kernel, so there is nothing to count for each layer. */
 export function registerSnapshotterMetrics(metrics: Metrics, own: SnapshotterCounters, view: CountedSnapshotter): void {
   registerGoSeries(metrics, own, view);
   counter(metrics, 'soci_reads_failed_total', 'Reads answered with EIO, by reason.', 'reason', () => {

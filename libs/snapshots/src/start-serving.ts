@@ -29,7 +29,10 @@ export interface StartedServing {
   settle(): void;
 }
 
-type Options = Pick<LazyStackOptions, 'root' | 'fuse' | 'fuseState' | 'leavesMount' | 'source' | 'config' | 'log' | 'onBroken' | 'probe'>;
+type Options = Pick<
+  LazyStackOptions,
+  'root' | 'fuse' | 'fuseState' | 'leavesMount' | 'source' | 'config' | 'log' | 'onBroken' | 'onWaited' | 'probe'
+>;
 
 /**
  * Starts to serve the FUSE mount: that of an earlier process goes on, without a question to the kernel, which was asked when it was made. Another one is made otherwise.
@@ -57,14 +60,14 @@ export async function startServing(options: Options, mounts: LayerMounts, signal
 }
 
 async function serve(options: Options, fd: number, mountPoint: string, reason: string): Promise<StartedServing> {
-  const { source, config, log, onBroken, fuseState, leavesMount } = options;
+  const { source, config, log, onBroken, onWaited, fuseState, leavesMount } = options;
   const replies: ReplySink = {
     reply: (low, high, data) => answering.fuse?.reply(low, high, data),
     replyError: (low, high, errno) => answering.fuse?.replyError(low, high, errno),
   };
   const answering: { fuse?: FlatFuse } = {}; // the engine comes first: reads may wait for it already
   await using own = new AsyncDisposableStack();
-  const engine = own.use(new LayerEngine({ source, replies, log, ...engineOptions(config) }));
+  const engine = own.use(new LayerEngine({ source, replies, log, onWaited, ...engineOptions(config) }));
   const onEnded = (why: string): void => onBroken?.(new SnapshotError('UNAVAILABLE', `the FUSE mount is not served any more: ${why}`));
   const onMiss = (miss: Miss): void => engine.onMiss(miss);
   const served = await FlatFuse.serve({ fd, mountPoint, state: fuseState, log, onMiss, onEnded });

@@ -118,7 +118,7 @@ describe('a container that reads through a mount', () => {
   });
 });
 
-/** The child of the launcher. */
+/** The child of the keeper. */
 async function servicePid({ snapshotter: { pid } }: Stack): Promise<number> {
   const [child = ''] = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ');
   return Number(child);

@@ -88,7 +88,7 @@ async function settled(t: TestContext, pid: number): Promise<void> {
   }
 }
 
-/** Of the launcher and all below it. */
+/** Of the keeper and all below it. */
 async function residentBytes({ snapshotter }: Stack): Promise<number> {
   let bytes = 0;
   const pids = [snapshotter.pid];
