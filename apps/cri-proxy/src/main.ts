@@ -1,8 +1,10 @@
-import { connectBus } from '@soci/bus';
+import { connectBus, type Bus } from '@soci/bus';
 import { createImageServiceProxy, CriCredentials } from '@soci/cri';
 import { serveLookups } from '@soci/lookup';
+import { createMetrics } from '@soci/metrics';
 import { runService, untilAborted, type ServiceContext } from '@soci/process';
 import { serveGrpc } from '@soci/rpc';
+import { busCondition, serveServiceMetrics, ServiceHealth } from '@soci/status';
 
 /** Only the kubelet, which is root, may ask: pulls go on to containerd. */
 const SOCKET_MODE = 0o600;
@@ -16,14 +18,21 @@ const service = {
 
 async function main({ config, address, log }: ServiceContext, signal: AbortSignal): Promise<void> {
   await using resources = new AsyncDisposableStack();
+  const metrics = createMetrics({ processMetrics: true });
   const credentials = resources.use(new CriCredentials({ isolation: config.credentials.isolation }));
-  const proxy = resources.use(createImageServiceProxy({ upstream: { path: config.criKeychain.imageServicePath }, credentials, log }));
+  const proxy = resources.use(
+    createImageServiceProxy({ upstream: { path: config.criKeychain.imageServicePath }, credentials, log, metrics }),
+  );
   const { servers, keysDir, requestTimeoutMsec } = config.bus;
+  let bus: Bus | undefined;
   if (servers.length === 0) log.warn('[bus] servers names no bus: nobody can ask for the credentials of pulls');
   else {
-    const bus = resources.use(connectBus({ servers, keysDir, service: 'cri-proxy', requestTimeoutMs: requestTimeoutMsec, log }));
+    bus = resources.use(connectBus({ servers, keysDir, service: 'cri-proxy', requestTimeoutMs: requestTimeoutMsec, log, metrics }));
     resources.use(serveLookups({ bus, source: credentials, namespacesOf: credentials.namespacesOf.bind(credentials) }));
   }
+  const health = new ServiceHealth({ conditions: busCondition(bus) });
+  const told = await serveServiceMetrics({ config, metrics, health, log });
+  if (told !== undefined) resources.use(told);
   await using server = await serveGrpc({
     address,
     services: [],

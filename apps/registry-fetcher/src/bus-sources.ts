@@ -2,7 +2,8 @@ import { connectBus } from '@soci/bus';
 import type { ImageReference } from '@soci/image';
 import { BusCredentialSource, RemoteNamespaces } from '@soci/lookup';
 import type { ServiceContext } from '@soci/process';
-import type { SourceCondition } from '@soci/status';
+import type { Metrics } from '@soci/metrics';
+import { busCondition, type HealthCondition, type SourceCondition } from '@soci/status';
 
 /** Credentials that other services hold, and who pulled what. */
 export interface BusSources {
@@ -15,6 +16,8 @@ export interface BusSources {
         readonly learnNamespaces: (references: readonly ImageReference[], signal: AbortSignal) => Promise<void>;
       }
     | object;
+  /** For `/readyz`. */
+  readonly conditions: readonly HealthCondition[];
   readonly conditionOf: (name: string) => Omit<SourceCondition, 'name'> | undefined;
 }
 
@@ -22,11 +25,13 @@ export interface BusSources {
  * Sources that cri-proxy and secret-syncer serve over the bus, as the configuration switches them on; none where it names no bus.
  * @param resources what is opened ends with them
  */
-export function openBusSources({ config, log }: ServiceContext, resources: AsyncDisposableStack): BusSources {
+export function openBusSources({ config, log }: ServiceContext, metrics: Metrics, resources: AsyncDisposableStack): BusSources {
   const { bus: settings, criKeychain, kubeconfigKeychain, credentials } = config;
-  if (settings.servers.length === 0) return { sources: {}, namespaces: {}, conditionOf: () => undefined };
+  if (settings.servers.length === 0) return { sources: {}, namespaces: {}, conditions: [], conditionOf: () => undefined };
   const { servers, keysDir, requestTimeoutMsec } = settings;
-  const bus = resources.use(connectBus({ servers, keysDir, service: 'registry-fetcher', requestTimeoutMs: requestTimeoutMsec, log }));
+  const bus = resources.use(
+    connectBus({ servers, keysDir, service: 'registry-fetcher', requestTimeoutMs: requestTimeoutMsec, log, metrics }),
+  );
   const open = (name: BusCredentialSource['name']): BusCredentialSource => resources.use(new BusCredentialSource({ bus, name, log }));
   const cri = criKeychain.enableKeychain ? open('cri') : undefined;
   const secrets = kubeconfigKeychain.enableKeychain ? open('kubernetes-secrets') : undefined;
@@ -35,9 +40,20 @@ export function openBusSources({ config, log }: ServiceContext, resources: Async
   return {
     sources: { ...(cri && { cri }), ...(secrets && { secrets }) },
     namespaces: remote === undefined ? {} : { namespacesOf: remote.of.bind(remote), learnNamespaces: remote.learn.bind(remote) },
+    conditions: [...busCondition(bus), ...[cri, secrets].flatMap((source) => (source === undefined ? [] : sourceCondition(source)))],
     conditionOf(name) {
       const state = [cri, secrets].find((source) => source?.name === name)?.state;
       return state === undefined || state.kind === 'ready' ? undefined : { state: 'not-ready', reason: state.reason };
+    },
+  };
+}
+
+function sourceCondition(source: BusCredentialSource): HealthCondition {
+  return {
+    name: source.name,
+    check() {
+      const { state } = source;
+      return state.kind === 'ready' ? { ok: true, message: 'answers' } : { ok: false, message: state.reason };
     },
   };
 }

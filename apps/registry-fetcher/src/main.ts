@@ -1,8 +1,9 @@
 import { createFetcher, fetchService } from '@soci/fetcher';
 import { credentialChain } from '@soci/keychain';
+import { createMetrics } from '@soci/metrics';
 import { REVISION, runService, untilAborted, VERSION, type ServiceContext } from '@soci/process';
 import { serveGrpc } from '@soci/rpc';
-import { RecentTroubles, serveAdmin } from '@soci/status';
+import { RecentTroubles, serveAdmin, serveServiceMetrics, ServiceHealth } from '@soci/status';
 import { openBusSources } from './bus-sources.ts';
 
 /** Only the snapshotter's user may ask: an answer is a blob that somebody's credential was good for. */
@@ -22,14 +23,19 @@ async function main(context: ServiceContext, signal: AbortSignal): Promise<void>
   const { address, config, log } = context;
   const { env } = process;
   await using resources = new AsyncDisposableStack();
-  const { sources, namespaces, conditionOf } = openBusSources(context, resources);
-  const chain = credentialChain({ ...context, env, ...sources });
+  const metrics = createMetrics({ processMetrics: true });
+  const { sources, namespaces, conditions, conditionOf } = openBusSources(context, metrics, resources);
+  const chain = credentialChain({ ...context, env, metrics, ...sources });
   for (const link of chain.links) if ('off' in link) log.info({ source: link.name, reason: link.off }, 'credential source is off');
   const { fetcher } = resources.use(createFetcher({ ...context, env, ...namespaces, credentials: chain.source }));
+  const health = new ServiceHealth({ conditions });
+  const told = await serveServiceMetrics({ config, metrics, health, log });
+  if (told !== undefined) resources.use(told);
   const admin = await serveAdmin({
     address: config.admin.address,
     sources: chain.links,
     ...namespaces,
+    health,
     facts: { ...context, name: service.name, version: VERSION, revision: REVISION, troubles, sourceState: conditionOf },
     log,
   });

@@ -1,10 +1,12 @@
-import { connectBus } from '@soci/bus';
+import { connectBus, type Bus } from '@soci/bus';
 import { PullSecretSource } from '@soci/keychain';
 import { serveLookups } from '@soci/lookup';
+import { createMetrics } from '@soci/metrics';
 import { runService, untilAborted, type ServiceContext } from '@soci/process';
 import { proxyFromEnv, ProxyRules } from '@soci/registry';
 import { serveGrpc } from '@soci/rpc';
 import { SecretsSync, type SecretsState } from '@soci/secrets';
+import { busCondition, serveServiceMetrics, ServiceHealth, type HealthFinding } from '@soci/status';
 
 const SOCKET_MODE = 0o600;
 
@@ -21,13 +23,22 @@ async function main({ config, address, log, userAgent }: ServiceContext, signal:
   const proxies = new ProxyRules(proxyFromEnv(process.env));
   const proxyFor = proxies.proxyFor.bind(proxies);
   await using resources = new AsyncDisposableStack();
-  const sync = resources.use(new SecretsSync({ source, kubeconfigPath, namespaces, env: process.env, userAgent, proxyFor, log }));
+  const metrics = createMetrics({ processMetrics: true });
+  const sync = resources.use(new SecretsSync({ source, kubeconfigPath, namespaces, env: process.env, userAgent, proxyFor, log, metrics }));
   const { servers, keysDir, requestTimeoutMsec } = config.bus;
+  let bus: Bus | undefined;
   if (servers.length === 0) log.warn('[bus] servers names no bus: nobody can ask for the secrets');
   else {
-    const bus = resources.use(connectBus({ servers, keysDir, service: 'secret-syncer', requestTimeoutMs: requestTimeoutMsec, log }));
+    bus = resources.use(connectBus({ servers, keysDir, service: 'secret-syncer', requestTimeoutMs: requestTimeoutMsec, log, metrics }));
     resources.use(serveLookups({ bus, source, state: () => stateOf(sync) }));
   }
+  const synced = (): HealthFinding => {
+    const { ready, reason } = stateOf(sync);
+    return { ok: ready, message: ready ? `${source.size} secrets` : reason };
+  };
+  const health = new ServiceHealth({ conditions: [...busCondition(bus), { name: 'secrets', check: synced }] });
+  const told = await serveServiceMetrics({ config, metrics, health, log });
+  if (told !== undefined) resources.use(told);
   await using server = await serveGrpc({
     address,
     services: [],

@@ -1,3 +1,4 @@
+export { busCondition } from './bus-condition.ts';
 export { type CredentialsReport, type SourceReport, type Verdict } from './credentials-report.ts';
 export { describeService, type ServiceFacts } from './describe-service.ts';
 export { StatusError, type StatusErrorCode } from './errors.ts';
@@ -8,6 +9,7 @@ export { openStatus, type CredentialsRequest, type StatusClient } from './open-s
 export { plainText } from './plain-text.ts';
 export { RecentTroubles, type Trouble } from './recent-troubles.ts';
 export { serveAdmin, type ServeAdminOptions } from './serve-admin.ts';
+export { serveServiceMetrics, type ServeServiceMetricsOptions } from './serve-service-metrics.ts';
 export { ServiceHealth, type HealthCounts, type ServiceHealthOptions } from './service-health.ts';
 export {
   type LayerCounts,
